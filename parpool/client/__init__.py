@@ -1,0 +1,1 @@
+"""What a user holds: the client, and the results of its calls."""

@@ -1,0 +1,363 @@
+"""The seam between the faces and a host: a client's way to it.
+
+:class:`Link` is the contract. :class:`EmbeddedLink` hosts the scheduler in this process.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pickle
+import queue
+import threading
+import uuid
+import weakref
+from collections.abc import Callable, Sequence
+from time import time
+from typing import Any, NamedTuple, Protocol
+
+from ..core.effects import Effects
+from ..core.state import Task
+from ..errors import EngineStartError, ForkedError
+from ..host.host import Crew, Host
+from ..net.loop import Baton, Waitable
+from ..wire.failure import pack_failure, unpack_failure
+from ..wire.functions import Function, FunctionBook
+from ..wire.messages import EACH
+from .result import AsyncResult, CallResult
+
+
+class TaskOptions(NamedTuple):
+    """What the caller allows a task."""
+
+    retries: int = 0  #: runs after the death of its engine
+    limit: float | None = None  #: seconds that it, or each item of it, may run
+
+
+class Link(Protocol):
+    """What faces may ask of a host, wherever it is."""
+
+    engines: int
+    listeners: threading.Lock
+    readers: set[Any]
+
+    def wait(self, thing: Waitable, timeout: float | None) -> bool: ...
+    def abort(self, ids: Sequence[int]) -> None: ...
+    def call_back(self, result: AsyncResult) -> None: ...
+    def tend(self) -> None: ...
+    def nudge(self) -> None: ...
+    def pace(self, key: bytes) -> float | None: ...
+    def dumps(self, value: Any) -> bytes: ...
+    def send_chunk(
+        self, function: Function, payload: bytes, kind: int, size: int, start: int, door: Any, options: TaskOptions
+    ) -> int: ...
+    def clock(self) -> float: ...
+    def msg_id(self, id: int) -> str: ...
+    def engine_uuid(self, id: int) -> str: ...
+
+
+class EmbeddedLink:
+    """A host in this process, and the threads and engines that it needs.
+
+    ``places`` engines are started by ``crew``; ``quota`` is how many tasks each may run before it is replaced.
+    """
+
+    def __init__(self, crew: Any, places: int, *, quota: int | None = None, serializer: str = "cloudpickle") -> None:
+        self._book = FunctionBook(serializer)
+        self.engines = places
+        self.quota = quota
+        self.listeners = threading.Lock()
+        self.readers: set[Any] = set()
+        self.failure: BaseException | None = None  #: why no engine will ever serve
+        self._crew = crew
+        self._name = uuid.uuid4().hex
+        self._next_id = itertools.count().__next__
+        self._foreign = False
+        self._closed = False
+        self._ending = threading.Lock()
+        self._callbacks: queue.SimpleQueue[AsyncResult | None] | None = None
+        self._callback_thread: threading.Thread | None = None
+        self._host = host = Host(crew, places, quota=quota)
+        self._baton = Baton(host)
+        host.on_broken = self._break
+        host.on_need = self._supply
+        host.on_all_ended = self._all_ended
+        host.busy = self._feeding
+        self._ended = _Errand()
+        try:
+            host.start()
+        except BaseException:
+            crew.end()
+            host.close()
+            raise
+        _links.add(self)
+
+    # -- calls ------------------------------------------------------------------------------------------------
+
+    def call(
+        self, result: CallResult, function: Any, args: Any, kwds: Any, options: TaskOptions | None, tend: bool = True
+    ) -> None:
+        """Submit one call; its outcome goes to ``result``. With ``tend=False`` the caller will wait at once."""
+        if self._foreign or self.failure is not None:
+            self._refuse(result)
+            return
+        book = self._book
+        try:
+            described = book.function(function)
+            payload = book.dumps((args, kwds))
+        except Exception as error:
+            result.fail(error)
+            return
+        result._name = described.name
+        key = described.key
+        host = self._host
+        if key not in host.functions:
+            host.define(key, described.blob)
+        result._id = id = self._next_id()
+        task = Task(id, key, payload, result)
+        if options is not None:
+            task.retries, task.limit = options
+        host.submit(task)
+        if tend:
+            self._baton.tend()
+
+    def function(self, function: Any) -> Function:
+        """Make a function ready to travel. Raises SerializationError where it cannot."""
+        self._check()
+        described = self._book.function(function)
+        if described.key not in self._host.functions:
+            self._host.define(described.key, described.blob)
+        return described
+
+    def send_chunk(
+        self, function: Function, payload: bytes, kind: int, size: int, start: int, door: Any, options: TaskOptions
+    ) -> int:
+        """Submit a chunk of a map; ``start`` is the number of its first item. Gives the id of its task."""
+        if function.key not in self._host.functions:
+            self._host.define(function.key, function.blob)
+        id = self._next_id()
+        task = Task(id, function.key, payload, door)
+        task.kind, task.weight, task.tag = kind, size, start
+        if kind >= EACH:
+            task.count = size
+        if options.retries or options.limit is not None:
+            task.retries, task.limit = options
+        self._host.submit(task)
+        return id
+
+    def dumps(self, value: Any) -> bytes:
+        """Pickle arguments."""
+        return self._book.dumps(value)
+
+    def pace(self, key: bytes) -> float | None:
+        """Mean seconds of a call of a function so far; None where it was never timed."""
+        return self._host.scheduler.pace(key)
+
+    def abort(self, ids: Sequence[int]) -> None:
+        """Take back tasks that have not begun."""
+        self._check()
+        if not self._closed:
+            self._host.order(lambda: self._host.abort(ids))
+            self._baton.tend()
+
+    # -- waiting ----------------------------------------------------------------------------------------------
+
+    def wait(self, thing: Waitable, timeout: float | None = None) -> bool:
+        """Wait until ``thing`` is done; False when ``timeout`` seconds went by first."""
+        if self._foreign:
+            raise ForkedError(_FORKED)
+        if thing._done:
+            return True
+        if self._closed:
+            raise ValueError("the pool is closed, and this result was not asked for before")
+        return self._baton.wait(thing, timeout)
+
+    def tend(self) -> None:
+        """Something was submitted, and the caller does not wait for it."""
+        self._baton.tend()
+
+    def nudge(self) -> None:
+        """Something that a thread may be waiting for has come about in another one."""
+        if self._host.asleep:
+            self._host.wake()
+
+    def call_back(self, result: AsyncResult) -> None:
+        """Run the callbacks of a result, in the thread for that."""
+        if self._callbacks is None:
+            self._callbacks = queue.SimpleQueue()
+            self._callback_thread = threading.Thread(
+                target=_run_callbacks, args=(self._callbacks, weakref.ref(self)), name="parpool-callbacks", daemon=True
+            )
+            self._callback_thread.start()
+        self._callbacks.put(result)
+
+    # -- the end ----------------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Let the engines end when all that was submitted has been done."""
+        self._check()
+        if not self._closed:
+            self._host.order(self._host.drain)
+            self._baton.tend()
+
+    def join(self) -> None:
+        """Wait for the end that :meth:`drain` asked for, and let go of everything."""
+        self._check()
+        if not self._closed:
+            self._baton.wait(self._ended)
+            self._run_last_callbacks()
+            self.terminate()
+
+    def terminate(self) -> None:
+        """End the engines now. What has not ended fails with TaskAborted."""
+        if self._foreign:
+            return
+        with self._ending:
+            if self._closed:
+                return
+            for reader in list(self.readers):
+                reader.stop()
+            errand = _Errand()
+            self._host.order(lambda: self._abandon(errand))
+            self._baton.wait(errand)
+            self._closed = True
+            self._crew.end()
+            self._baton.close()
+            self._run_last_callbacks()
+            self._host.close()
+            _links.discard(self)
+
+    def _abandon(self, errand: _Errand) -> Effects:
+        self._host.staff.hiring = False
+        effects = self._host.scheduler.abort_all("the pool was terminated")
+        self._ended.finish()
+        errand.finish()
+        return effects
+
+    def _run_last_callbacks(self) -> None:
+        callbacks, thread = self._callbacks, self._callback_thread
+        if callbacks is not None and thread is not None and thread is not threading.current_thread():
+            callbacks.put(None)
+            thread.join()
+            self._callbacks = self._callback_thread = None
+
+    # -- what the host asks -----------------------------------------------------------------------------------
+
+    def _break(self, why: bytes | str) -> None:
+        error = unpack_failure(why) if isinstance(why, bytes) else EngineStartError(why)
+        self.failure = error
+        self._host.order(lambda: self._host.scheduler.abort_all(error))
+
+    def _supply(self, key: bytes) -> bytes:
+        try:
+            return self._book.by_value(key)
+        except Exception as error:
+            return b"E" + pack_failure(error)
+
+    def _all_ended(self) -> None:
+        self._ended.finish()
+
+    def _feeding(self) -> bool:
+        return bool(self.readers)
+
+    def repopulate(self) -> None:
+        """Notice engines that have died, and start others in their places, now."""
+        self._check()
+        if not self._closed:
+            errand = _Errand()
+
+            def look() -> None:
+                self._host.bury()
+                errand.finish()
+
+            self._host.order(look)
+            self._baton.wait(errand)
+
+    # -- small things -----------------------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        if self._foreign:
+            raise ForkedError(_FORKED)
+
+    def _refuse(self, result: CallResult) -> None:
+        self._check()
+        assert self.failure is not None
+        result.fail(self.failure)
+
+    @property
+    def foreign(self) -> bool:
+        """Is this process a fork of the one that made the link?"""
+        return self._foreign
+
+    @property
+    def host(self) -> Host:
+        """The host, for those who look at what it knows."""
+        return self._host
+
+    def clock(self) -> float:
+        """Seconds since the epoch."""
+        return time()
+
+    def msg_id(self, id: int) -> str:
+        """The name of a task beyond this process."""
+        return f"{self._name}_{id}"
+
+    def engine_uuid(self, id: int) -> str:
+        """The name of an engine beyond this process."""
+        return f"{self._name}_engine_{id}"
+
+    def _become_foreign(self) -> None:
+        self._foreign = True
+        self._closed = True
+
+
+class _Errand:
+    """Something to wait for."""
+
+    def __init__(self) -> None:
+        self._done = False
+        self._parked: list[threading.Lock] | None = None
+
+    def finish(self) -> None:
+        self._done = True
+        for lock in list(self._parked or ()):
+            try:
+                lock.release()
+            except RuntimeError:
+                pass
+
+
+def _run_callbacks(results: queue.SimpleQueue[AsyncResult | None], link: weakref.ref[EmbeddedLink]) -> None:
+    while (result := results.get()) is not None:
+        try:
+            result._call_back()
+        except BaseException:
+            # As with a thread's own exceptions: told to the hook, and the next callback runs.
+            import sys
+
+            threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+        del result
+        alive = link()
+        if alive is not None:
+            alive.nudge()
+        del alive
+
+
+_FORKED = (
+    "this pool belongs to the process that made it, and this process was forked from that one: "
+    "make a pool of its own here"
+)
+_links: weakref.WeakSet[EmbeddedLink] = weakref.WeakSet()
+_inherited: list[EmbeddedLink] = []
+
+
+def _after_fork() -> None:
+    # Kept for ever: what they own (sockets, threads, locks) is the parent's, and must not be finalised here.
+    _inherited.extend(_links)
+    for link in _inherited:
+        link._become_foreign()
+    _links.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

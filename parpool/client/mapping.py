@@ -1,0 +1,230 @@
+"""Maps: an iterable of items, cut into chunks, fed to the engines as they become free.
+
+Chunks are not cut beforehand. A chunk is as long as the engines need it to be, by what the function has taken so far:
+long enough to be worth a message, short enough that the last ones end together (factoring, Hummel, Schonberg and
+Flynn, 1992). A slice of a range or of an array travels as what it is.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .. import status as codes
+from ..wire.failure import unpack_failure
+from ..wire.messages import EACH
+from .outcome import Arrived, decided, in_words
+from .result import AsyncResult
+
+if TYPE_CHECKING:
+    from ..wire.functions import Function
+    from .link import Link, TaskOptions
+
+SHORTEST = 0.0003  #: seconds of work that a chunk should have at least
+LONGEST = 0.004  #: seconds of work that a chunk should have at most
+AHEAD = 2  #: chunks for each engine that are under way at once
+AHEAD_FIXED = 256  #: the same where the caller fixed the size of the chunks
+ENDED = "ended"  #: the state of a task that nothing more will come of
+
+#: Types whose slices are cheap and whose items need no code of the user's to be had.
+SLICED = (list, tuple, range, str, bytes)
+
+
+def sliceable(items: object) -> bool:
+    """Can chunks be cut out of ``items`` as slices, with the same items as iteration gives?"""
+    kind = type(items)
+    if kind in SLICED:
+        return True
+    return kind.__module__ == "numpy" and kind.__name__ == "ndarray" and getattr(items, "ndim", 0) > 0
+
+
+class Feed:
+    """Cuts a sequence of items into chunks, and says when the next should go."""
+
+    __slots__ = ("_link", "_function", "_door", "_options", "_kind", "_items", "_chunk", "next", "total", "under_way")
+
+    def __init__(
+        self, link: Link, function: Function, items: Sequence[Any], door: Any, options: TaskOptions, kind: int, chunk: int | None
+    ) -> None:
+        self._link = link
+        self._function = function
+        self._door = door
+        self._options = options
+        self._kind = kind
+        self._items = items
+        self._chunk = chunk  #: items in a chunk; None: as the engines need it
+        self.next = 0  #: the first item that was not cut off
+        self.total = len(items)
+        self.under_way = 0  #: chunks sent that have not ended
+
+    def wants_more(self, limit: int | None = None) -> bool:
+        """Should another chunk go? ``limit``: not beyond this item."""
+        if self.next >= (self.total if limit is None else min(limit, self.total)):
+            return False
+        return self.under_way < self._link.engines * (AHEAD if self._chunk is None else AHEAD_FIXED)
+
+    def cut(self, limit: int | None = None) -> tuple[int, Sequence[Any]]:
+        """The next chunk, and the number of its first item."""
+        start = self.next
+        end = self.total if limit is None else min(limit, self.total)
+        size = chunk_size(self._link, self._function, self.total - start) if self._chunk is None else self._chunk
+        self.next = min(start + size, end)
+        return start, self._items[start : self.next]
+
+    def send(self, start: int, items: Sequence[Any]) -> int:
+        """Send a chunk; gives the id of its task. Raises what pickling raises."""
+        link = self._link
+        id = link.send_chunk(self._function, link.dumps(items), self._kind, len(items), start, self._door, self._options)
+        self.under_way += 1
+        return id
+
+
+def chunk_size(link: Link, function: Function, left: int) -> int:
+    """How many of the ``left`` items the next chunk should have, by the running mean of the function."""
+    mean = link.pace(function.key)
+    if mean is None:
+        return 1
+    mean = max(mean, 1e-9)
+    share = -(-left // (2 * link.engines))
+    return max(1, min(max(share, int(SHORTEST / mean)), int(LONGEST / mean)))
+
+
+class MapResult(AsyncResult):
+    """The result of a map: a list, in the order of the items."""
+
+    __slots__ = ("_feed", "_total", "_tasks", "_pieces", "_ended", "_error", "_opened", "_bar", "_sending")
+
+    def __init__(
+        self,
+        link: Link,
+        owner: object,
+        name: str,
+        callback: Callable[[Any], object] | None = None,
+        error_callback: Callable[[BaseException], object] | None = None,
+        bar: Any = None,
+    ) -> None:
+        super().__init__(link, owner, name, callback, error_callback)
+        self._feed: Feed | None = None
+        self._total = 0
+        self._tasks: list[int] = []
+        self._pieces: dict[int, Arrived] = {}
+        self._ended = 0  #: items that have ended
+        self._error: tuple[Any, Any] | None = None  #: the first that failed: its Arrived or exception, and its task
+        self._opened: Any = None
+        self._bar = bar
+        self._sending = threading.RLock()  #: the caller sends the first chunks, whoever drives the loop the others
+
+    def begin(self, feed: Feed) -> None:
+        """Send the first chunks."""
+        self._feed = feed
+        self._total = feed.total
+        if not feed.total:
+            self.end(None)
+            return
+        with self._sending:
+            self._send_more()
+
+    def end(self, error: BaseException | None) -> None:
+        """End without a task: there were no items (None), or they could not be had."""
+        if error is not None:
+            self._error = (error, None)
+        self._close_bar()
+        self._finish()
+
+    def _send_more(self) -> None:
+        feed = self._feed
+        while feed is not None and feed.wants_more():
+            start, items = feed.cut()
+            try:
+                self._tasks.append(feed.send(start, items))
+            except Exception as error:  # an item that cannot be pickled: its chunk has failed, the others run
+                if self._error is None:
+                    self._error = (error, None)
+                self._count(len(items))
+
+    def _count(self, items: int) -> None:
+        self._ended += items
+        if self._bar is not None:
+            self._bar.update(items)
+        if self._ended >= self._total:
+            self._feed = None
+            self._close_bar()
+            self._finish()
+
+    def deliver(self, task: Any, outcome: Any, engine: int | None) -> None:
+        """A chunk has ended, or one item of a chunk whose items end separately."""
+        each = task.kind >= EACH
+        start = task.tag + outcome.item if each else task.tag
+        size = 1 if each else task.weight
+        decision = outcome.status < 0
+        arrived = Arrived(
+            task.id,
+            outcome.status,
+            outcome.detail if decision else outcome.payload,
+            0.0 if decision else outcome.started,
+            0.0 if decision else outcome.completed,
+            self._link.clock(),
+            engine,
+            size,
+        )
+        arrived.single = each
+        self._pieces[start] = arrived
+        if outcome.status != codes.OK and self._error is None:
+            self._error = (arrived, (task, outcome))
+        with self._sending:
+            if self._feed is not None and task.state == ENDED:
+                self._feed.under_way -= 1
+                self._send_more()
+            self._count(size)
+
+    def _close_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _value(self) -> Any:
+        if self._error is not None:
+            raise self._exception()
+        if self._opened is None:
+            values: list[Any] = []
+            for start in sorted(self._pieces):
+                values += self._open(self._pieces[start])
+            self._opened = values
+            for piece in self._pieces.values():
+                piece.payload = b""
+        return self._opened
+
+    def _open(self, piece: Arrived) -> list[Any]:
+        value = piece.value()
+        return [value] if piece.single else value
+
+    def _exception(self) -> BaseException:
+        cause, where = self._error or (None, None)
+        if isinstance(cause, Arrived):
+            task, outcome = where
+            cause = exception_of(self._name, task, outcome, cause.engine)
+            self._error = (cause, None)
+        assert isinstance(cause, BaseException)
+        return cause
+
+    def _failure(self) -> object:
+        return self._error
+
+    def _arrived(self) -> list[Arrived]:
+        return list(self._pieces.values())
+
+    def _ids(self) -> list[int]:
+        return list(self._tasks)
+
+    def __len__(self) -> int:
+        return self._total
+
+
+def exception_of(name: str, task: Any, outcome: Any, engine: int | None) -> BaseException:
+    """The exception of a chunk, or of an item of it, that did not end well."""
+    if outcome.status >= 0:
+        return unpack_failure(outcome.payload, engine)
+    each = task.kind >= EACH
+    what = in_words(name, task.kind, task.payload, outcome.item if each else 0, 1 if each else task.weight, task.tag)
+    return decided(outcome.status, outcome.detail, what, outcome.engine)

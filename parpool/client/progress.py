@@ -1,0 +1,15 @@
+"""A bar for the items of a map, by tqdm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def progress_bar(total: int | None) -> Any:
+    """A tqdm bar over ``total`` items (None: not known), without tqdm's own monitor thread."""
+    from tqdm.auto import tqdm
+
+    class Bar(tqdm):  # type: ignore[misc,type-arg]
+        monitor_interval = 0
+
+    return Bar(total=total)

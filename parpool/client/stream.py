@@ -1,0 +1,329 @@
+"""imap: results as they come, from items that are read as engines become free.
+
+Items of a list, range or array are cut out of it. Any other iterable is read by a thread of its own: it may be slow,
+and nothing else should wait for it. Either way only a little more is read than the engines have asked for.
+"""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from .. import status as codes
+from ..wire.messages import EACH, MAP
+from .mapping import AHEAD, ENDED, Feed, chunk_size, exception_of, sliceable
+
+if TYPE_CHECKING:
+    from ..wire.functions import Function
+    from .link import Link, TaskOptions
+
+
+class IMapIterator:
+    """An iterator over the results of ``imap`` and ``imap_unordered``."""
+
+    def __init__(
+        self,
+        link: Link,
+        owner: object,
+        function: Function,
+        iterable: Iterable[Any],
+        options: TaskOptions,
+        *,
+        ordered: bool = True,
+        chunk: int = 1,
+        single: bool = False,
+        buffersize: int | None = None,
+        bar: Any = None,
+    ) -> None:
+        self._link = link
+        self._owner = owner
+        self._function = function
+        self._options = options
+        self._chunk = chunk  #: items that come as one list, in one task; 1: each by itself, in tasks as is best
+        self._single = single  #: one item a task, whatever is best
+        self._buffersize = buffersize
+        self._bar = bar
+        self._ordered = ordered
+        self._arrived: dict[int, Any] = {}  #: when ordered: outcomes by their number
+        self._queue: deque[Any] = deque()  #: when not: outcomes as they came
+        self._taken = 0  #: results that the user has taken
+        self._length: int | None = None  #: how many there will be, when that is known
+        self._error: BaseException | None = None  #: what the iterable raised
+        self._done = False  #: is there something to take, or nothing more to come?
+        self._parked: list[threading.Lock] | None = None
+        self._lock = threading.RLock()
+        self._feed: Feed | None = None
+        self._reader: _Reader | None = None
+        if sliceable(iterable) and chunk == 1:
+            self._length = len(iterable)  # type: ignore[arg-type]
+            self._feed = Feed(link, function, iterable, self, options, EACH, 1 if single else None)  # type: ignore[arg-type]
+            with self._lock:
+                self._send_more()
+                self._mark()
+        else:
+            self._reader = _Reader(self, iter(iterable))
+
+    # -- the iterator -----------------------------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        return self.next()
+
+    def next(self, timeout: float | None = None) -> Any:
+        """The next result; raises the exception of its task, and StopIteration after the last.
+
+        Waits ``timeout`` seconds at the most (None: as long as it takes), then raises
+        :class:`multiprocessing.TimeoutError`.
+        """
+        entry = self._pop()
+        if entry is None:
+            entry = self._wait_for_next(timeout)
+        task, outcome, engine = entry
+        self._taken += 1
+        if self._buffersize is not None:
+            self._make_room()
+        if self._bar is not None:
+            self._bar.update(self._chunk)
+        if outcome.status == codes.OK:
+            return pickle.loads(outcome.payload)
+        if isinstance(outcome, _Unsent):
+            raise outcome.error
+        raise exception_of(self._function.name, task, outcome, engine)
+
+    def _pop(self) -> Any:
+        if self._ordered:
+            return self._arrived.pop(self._taken, None)
+        return self._queue.popleft() if self._queue else None
+
+    def _wait_for_next(self, timeout: float | None) -> Any:
+        deadline = None if timeout is None else monotonic() + timeout
+        while True:
+            with self._lock:
+                entry = self._pop()
+                if entry is not None:
+                    return entry
+                if self._length is not None and self._taken >= self._length:
+                    self._close_bar()
+                    if self._error is not None:
+                        error, self._error = self._error, None
+                        raise error
+                    raise StopIteration
+                self._done = False
+            left = None if deadline is None else max(0.0, deadline - monotonic())
+            if not self._link.wait(self, left):
+                from multiprocessing import TimeoutError
+
+                raise TimeoutError("Result not ready.")
+
+    def _close_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    # -- what arrives -----------------------------------------------------------------------------------------
+
+    def deliver(self, task: Any, outcome: Any, engine: int | None) -> None:
+        """An outcome has arrived (called by whoever drives the loop)."""
+        item = outcome.item if task.kind >= EACH else 0
+        if self._ordered:
+            self._arrived[task.tag + item] = (task, outcome, engine)
+        else:
+            self._queue.append((task, outcome, engine))
+        if task.state == ENDED:
+            if self._feed is not None:
+                with self._lock:
+                    self._feed.under_way -= 1
+                    self._send_more()
+            elif self._reader is not None:
+                self._reader.task_ended()
+        if not self._done or self._parked:
+            self._mark()
+
+    def _mark(self) -> None:
+        """Tell waiters where there is something to take, or nothing more to come."""
+        with self._lock:
+            if self._ordered:
+                something = self._taken in self._arrived
+            else:
+                something = bool(self._queue)
+            if something or (self._length is not None and self._taken >= self._length):
+                self._done = True
+        if self._done and self._parked:
+            for lock in list(self._parked):
+                try:
+                    lock.release()
+                except RuntimeError:
+                    pass  # woken already
+        self._link.nudge()
+
+    def _send_more(self) -> None:
+        feed = self._feed
+        limit = None if self._buffersize is None else self._taken + self._buffersize
+        while feed is not None and feed.wants_more(limit):
+            start, items = feed.cut(limit)
+            try:
+                feed.send(start, items)
+            except Exception as error:
+                if len(items) == 1:
+                    self.refused(start, error)
+                    continue
+                for offset in range(len(items)):  # only the one that cannot be pickled fails
+                    try:
+                        feed.send(start + offset, items[offset : offset + 1])
+                    except Exception as error:
+                        self.refused(start + offset, error)
+
+    def refused(self, number: int, error: BaseException) -> None:
+        """An item, or chunk, that cannot be sent ends with the error that says why."""
+        entry = (None, _Unsent(error), None)
+        if self._ordered:
+            self._arrived[number] = entry
+        else:
+            self._queue.append(entry)
+        self._mark()
+
+    def finished(self, length: int, error: BaseException | None) -> None:
+        """The iterable has ended: there will be ``length`` results, and then ``error``, if any."""
+        with self._lock:
+            self._length = length
+            self._error = error
+        self._mark()
+
+    def _make_room(self) -> None:
+        if self._feed is not None:
+            with self._lock:
+                self._send_more()
+            self._link.tend()
+        elif self._reader is not None:
+            self._reader.make_room()
+
+
+class _Unsent:
+    """Stands for the outcome of an item that could not be sent."""
+
+    __slots__ = ("error",)
+    status = codes.ERROR
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+class _Reader:
+    """Reads an iterable in a thread of its own, and sends what it reads."""
+
+    def __init__(self, stream: IMapIterator, iterator: Iterator[Any]) -> None:
+        self._stream = stream
+        self._link = stream._link
+        self._iterator = iterator
+        self._room = threading.Condition(threading.Lock())
+        self._under_way = 0
+        self._pending: list[Any] = []  #: read and not sent
+        self._sent = 0  #: items sent, or chunks
+        self._stopped = False
+        self._link.readers.add(self)
+        thread = threading.Thread(target=self._run, name="parpool-reader", daemon=True)
+        thread.start()
+
+    def stop(self) -> None:
+        """Read no further."""
+        with self._room:
+            self._stopped = True
+            self._room.notify_all()
+
+    def task_ended(self) -> None:
+        """There is room for another task: send what was read meanwhile (called by whoever drives the loop)."""
+        with self._room:
+            self._under_way -= 1
+            if self._pending and self._stream._chunk == 1:
+                self._send()
+            self._room.notify_all()
+
+    def make_room(self) -> None:
+        """The user has taken a result."""
+        with self._room:
+            self._room.notify_all()
+
+    def _run(self) -> None:
+        error: BaseException | None = None
+        try:
+            self._read()
+        except BaseException as raised:
+            error = raised
+        finally:
+            with self._room:
+                # By contract a chunk that the error cut short is dropped.
+                if self._pending and (error is None or self._stream._chunk == 1):
+                    self._send()
+                length = self._sent
+            self._stream.finished(length, error)
+            self._link.readers.discard(self)
+            self._link.nudge()
+
+    def _read(self) -> None:
+        stream, room = self._stream, self._room
+        while True:
+            with room:
+                while not self._stopped and self._full():
+                    room.wait()
+                if self._stopped:
+                    return
+            try:
+                item = next(self._iterator)
+            except StopIteration:
+                return
+            with room:
+                self._pending.append(item)
+                if stream._chunk > 1 or stream._single:
+                    if len(self._pending) >= stream._chunk:
+                        self._send()
+                elif self._under_way < self._link.engines * AHEAD:
+                    self._send()
+
+    def _full(self) -> bool:
+        """Has enough been read for now?"""
+        stream = self._stream
+        if stream._buffersize is not None:
+            under_way = self._sent * stream._chunk + len(self._pending) - stream._taken * stream._chunk
+            if under_way >= stream._buffersize:
+                return True
+        if self._under_way < self._link.engines * AHEAD:
+            return False
+        if stream._chunk > 1 or stream._single:
+            return self._under_way >= self._link.engines * 16
+        return len(self._pending) >= chunk_size(self._link, stream._function, 1 << 30)
+
+    def _send(self) -> None:
+        """Send what is pending. Under the lock."""
+        stream, link = self._stream, self._link
+        pending, self._pending = self._pending, []
+        if stream._chunk > 1:
+            groups = [pending]
+            kind = MAP
+        else:
+            groups = [pending[:]] if not stream._single else [[item] for item in pending]
+            kind = EACH
+        for group in groups:
+            self._send_group(stream, link, kind, group)
+        link.tend()
+
+    def _send_group(self, stream: IMapIterator, link: Link, kind: int, group: list[Any]) -> None:
+        number = self._sent
+        self._sent += 1 if kind == MAP else len(group)
+        try:
+            payload = link.dumps(group)
+        except Exception as error:
+            if len(group) == 1 or kind == MAP:
+                stream.refused(number, error)
+                return
+            self._sent = number
+            for item in group:  # only the one that cannot be pickled fails
+                self._send_group(stream, link, kind, [item])
+            return
+        link.send_chunk(stream._function, payload, kind, len(group), number, stream, stream._options)
+        self._under_way += 1

@@ -1,0 +1,102 @@
+"""What the scheduler knows, declared in one place: tasks, engines, and the legal moves between a task's states.
+
+The states diagram of the manual is drawn from :data:`MOVES`; the tests refuse every move that is not in it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+# -- states of a task ---------------------------------------------------------------------------------------------
+NEW = "new"  #: made, not yet submitted
+WAITING = "waiting"  #: for the tasks that it depends on
+QUEUED = "queued"  #: for an engine with room
+SENT = "sent"  #: to an engine, which may or may not have begun it
+REVOKING = "revoking"  #: sent, and asked back
+ENDED = "ended"  #: its last outcome is delivered; the scheduler has forgotten it
+
+MOVES: dict[str, frozenset[str]] = {
+    NEW: frozenset({WAITING, QUEUED, ENDED}),
+    WAITING: frozenset({QUEUED, ENDED}),
+    QUEUED: frozenset({SENT, ENDED}),
+    SENT: frozenset({QUEUED, REVOKING, ENDED}),
+    REVOKING: frozenset({QUEUED, SENT, ENDED}),
+    ENDED: frozenset(),
+}
+
+
+class Dependency:
+    """Tasks to wait for, and what they must come to: all or any of them, with success, with failure, or either."""
+
+    __slots__ = ("ids", "all", "success", "failure")
+
+    def __init__(self, ids: frozenset[int], all: bool = True, success: bool = True, failure: bool = False) -> None:
+        if not (success or failure):
+            raise ValueError("a dependency must be met by success, by failure, or by both")
+        self.ids = ids
+        self.all = all
+        self.success = success
+        self.failure = failure
+
+
+class Task:
+    """One unit that the scheduler assigns: a call, or a chunk of a map whose ``count`` items end one by one.
+
+    The fields with a default are those of most tasks. They lie in the class, and an instance has only those that
+    differ: a task is then made in a third of the time, and a million queued ones take a third of the memory.
+    """
+
+    kind: int = 0  #: opaque: how the engine is to run the payload
+    count: int = 1  #: items that end separately; 1 for a plain call
+    weight: int = 1  #: calls of the function in it, for the running mean
+    first: int = 0  #: the first item that has not ended
+    retries: int = 0  #: how often an item may run again after the death of its engine
+    attempts: int = 0  #: engines that died under the item ``first``
+    limit: float | None = None  #: seconds that an item may run
+    targets: frozenset[int] | None = None  #: engines that may run it; None: any
+    excluded: frozenset[int] | None = None  #: engines that said UNMET
+    after: Dependency | None = None  #: when it may run
+    follow: Dependency | None = None  #: where it may run: on engines that ran these
+    patience: float | None = None  #: seconds to wait for dependencies
+    remembered: bool = False  #: others may depend on it after its end
+    tag: Any = None  #: opaque: the submitter's own mark
+    state: str = NEW
+    engine: int | None = None  #: where it is, while SENT or REVOKING
+    cost: float = 0.0  #: seconds that it was expected to take when it was sent
+    aborting: bool = False  #: asked back in order to be dropped
+
+    def __init__(self, id: int, function: bytes = b"", payload: Any = b"", door: Any = None, **more: Any) -> None:
+        self.id = id
+        self.function = function  #: key of the function; tasks of one function are timed together
+        self.payload = payload  #: opaque
+        self.door = door  #: opaque: who submitted it
+        if more:
+            for name, value in more.items():
+                setattr(self, name, value)
+
+    def __repr__(self) -> str:
+        return f"<Task {self.id} {self.state}>"
+
+
+class Engine:
+    """One process that runs tasks in the order in which it gets them."""
+
+    __slots__ = ("id", "held", "own", "load", "quota", "since", "limited", "overdue", "retiring", "stopped", "killed", "groups")
+
+    def __init__(self, id: int, quota: int | None, now: float) -> None:
+        self.id = id
+        self.held: dict[int, Task] = {}  #: sent and not ended, in the order sent; the first is the one that runs
+        self.own: deque[Task] = deque()  #: queued for this engine and no other
+        self.load = 0.0  #: expected seconds of the tasks that it holds
+        self.quota = quota  #: tasks that it may still be given; None: no limit
+        self.since = now  #: when the first held task, or item of it, is thought to have begun
+        self.limited = 0  #: how many of the held tasks have a time limit
+        self.overdue: int | None = None  #: id of the task that was interrupted and has not ended yet
+        self.retiring = False  #: it gets nothing more
+        self.stopped = False  #: the host was asked to let it end
+        self.killed = False  #: the host was asked to end it
+        self.groups: set[frozenset[int]] = set()  #: the sets of targets with queued tasks that it belongs to
+
+    def __repr__(self) -> str:
+        return f"<Engine {self.id} holds {len(self.held)}>"

@@ -1,0 +1,1 @@
+"""The process that runs functions and code, in the order in which it gets them."""

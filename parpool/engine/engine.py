@@ -1,0 +1,231 @@
+"""The engine: receives tasks, runs them in its main thread, reports what came of them.
+
+The work socket is the main thread's, except while it runs tasks: then the warden may use it. ``_wire`` is the lock
+that says so. Which thread takes a task is decided by who pops it from ``_waiting``: the main thread to run it, the
+warden to give it back.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections import deque
+from time import time
+from typing import Any
+
+import msgspec
+
+from .. import __version__
+from ..errors import ProtocolError, TaskTimeout
+from ..net.sockets import Context
+from ..options import EngineSettings
+from ..shm.recorder import Recorder
+from ..wire.failure import pack_failure
+from ..wire.messages import (
+    EACH,
+    PROTOCOL,
+    Call,
+    Farewell,
+    Hello,
+    MalformedFrame,
+    Need,
+    Refused,
+    Stop,
+    Work,
+    done_header,
+    encode,
+    to_engine,
+)
+from .namespace import Namespace
+from .run import Runner
+from .warden import Warden
+
+FLUSH = 0.002  #: seconds of short tasks between two messages
+LINGER = 2.0  #: seconds that the last outcomes have to leave the process
+
+
+class Engine:
+    """One engine, in the main thread of its process."""
+
+    def __init__(self, settings: EngineSettings, names: dict[str, Any] | None = None) -> None:
+        self.namespace = Namespace(names)
+        self._context = Context()
+        self._work = self._context.dealer(settings.work, settings.uid, host_key=settings.host_key)
+        control = self._context.dealer(settings.control, settings.uid, host_key=settings.host_key)
+        self._recorder = Recorder(settings.recorder)
+        self._wire = threading.Lock()
+        self._calls: deque[Call | None] = deque()  #: received, in order; None: stop
+        self._waiting: dict[int, Call] = {}  #: those of them that have not begun
+        self._flushed = 0.0
+        self.current = -1  #: id of the task whose code is running
+        self.item = 0  #: the item of it
+        self._overdue = (-1, 0)  #: task and item to interrupt
+        self._runner = Runner(self.namespace, self._recorder, self)
+        self._warden = Warden(self, control, settings.host_pid)
+        signal.signal(signal.SIGINT, self._on_interrupt)
+        self._warden.start()
+
+    def serve(self) -> None:
+        """Run tasks until told to stop. Raises ProtocolError where the host refuses this engine."""
+        with self._wire:
+            self._work.send(encode(Hello(PROTOCOL, __version__, os.getpid())))
+            while True:
+                if not self._calls:
+                    self._flush()
+                    frames = self._work.receive()
+                    assert frames is not None
+                    self._take_in(frames)
+                elif self._calls[0] is None:
+                    self._flush()
+                    return
+                else:
+                    if len(self._calls) > 1 or self._calls[0].kind >= EACH:
+                        self._warden.watch()
+                    self._wire.release()
+                    try:
+                        self._run()
+                    finally:
+                        self._wire.acquire()
+
+    def fail(self, error: BaseException) -> None:
+        """Say that this engine cannot serve, because its initializer raised."""
+        with self._wire:
+            self._work.send(encode(Hello(PROTOCOL, __version__, os.getpid())))
+            self._work.send(encode(Farewell(pack_failure(error))))
+
+    def close(self) -> None:
+        """End the warden and the sockets; what was sent has a moment to leave."""
+        self._warden.end()
+        self._context.close(LINGER)
+        self._recorder.close()
+
+    # -- the main thread --------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        calls, waiting, run = self._calls, self._waiting, self._runner.run
+        while calls:
+            call = calls[0]
+            if call is None:
+                return
+            calls.popleft()
+            if waiting.pop(call.id, None) is None:
+                continue  # it was given back
+            completed = run(call)
+            if completed - self._flushed > FLUSH:
+                self.flush_if_due(completed)
+
+    def flush_if_due(self, now: float) -> None:
+        """Send the outcomes that wait, where the last message went out long enough ago."""
+        if now - self._flushed > FLUSH or now < self._flushed:
+            with self._wire:
+                self._flush()
+            self._flushed = now
+
+    def report(self, outcome: bytes, payload: bytes | None) -> None:
+        """Note an outcome, encoded. A large payload is apart from it and goes out at once."""
+        recorder = self._recorder
+        if payload is None and recorder.fits(len(outcome)):
+            recorder.write(outcome)
+            return
+        with self._wire:
+            if payload is not None:
+                count, pending = recorder.take()
+                self._work.send(done_header(count + 1, pending + outcome), [payload])
+            else:
+                self._flush()
+                recorder.write(outcome)
+
+    def ask(self, key: bytes) -> None:
+        """Ask for the code of a key, and wait until it, or the reason why not, has come."""
+        with self._wire:
+            self._flush()
+            self._work.send(encode(Need(key)))
+            while not self.namespace.knows(key):
+                frames = self._work.receive()
+                assert frames is not None
+                self._take_in(frames)
+
+    def _flush(self) -> None:
+        """Send the outcomes that wait. Under the wire lock."""
+        recorder = self._recorder
+        if recorder.pending:
+            count, outcomes = recorder.take()
+            self._work.send(done_header(count, outcomes))
+            recorder.turn()
+
+    def _take_in(self, frames: list[bytes]) -> None:
+        """A message from the host. Under the wire lock."""
+        try:
+            message = to_engine(frames[0])
+        except MalformedFrame:
+            return
+        if isinstance(message, Work):
+            if message.functions or message.forget:
+                self.namespace.learn(message.functions, message.forget)
+            body = 1
+            for call in message.calls:
+                if call.frames:
+                    call = msgspec.structs.replace(call, payload=frames[body])
+                    body += 1
+                self._waiting[call.id] = call
+                self._calls.append(call)
+        elif isinstance(message, Stop):
+            self._calls.append(None)
+        elif isinstance(message, Refused):
+            raise ProtocolError(f"the host refuses this engine: {message.reason}")
+
+    def _on_interrupt(self, signum: int, frame: object) -> None:
+        # Ctrl-C at a terminal reaches engines too, and is the parent's to answer.
+        if self.current >= 0 and (self.current, self.item) == self._overdue:
+            self._overdue = (-1, 0)
+            raise TaskTimeout("the task ran longer than its task_timeout")
+
+    # -- the warden's thread ----------------------------------------------------------------------------------
+
+    def send_late(self) -> bool:
+        """Send what has been waiting while a task runs; False when there is nothing to watch over any more."""
+        if not self._wire.acquire(blocking=False):
+            return False  # the main thread is at the socket itself, and will send
+        try:
+            if time() - self._flushed >= FLUSH:
+                self._flush_late()
+            return True
+        finally:
+            self._wire.release()
+
+    def _flush_late(self) -> None:
+        count, outcomes = self._recorder.take()
+        if count:
+            self._work.send(done_header(count, outcomes))
+
+    def give_back(self, ids: list[int]) -> tuple[list[int], list[int]]:
+        """Take back the tasks that have not begun: (given back, not)."""
+        if self._wire.acquire(blocking=False):
+            try:  # they may still be in the socket
+                while (frames := self._work.receive(wait=False)) is not None:
+                    self._take_in(frames)
+            finally:
+                self._wire.release()
+        back = [id for id in ids if self._waiting.pop(id, None) is not None]
+        return back, [id for id in ids if id not in back]
+
+    def overdue(self, id: int, item: int) -> bool:
+        """Mark an item of a task as over its time; False where it does not run any more."""
+        self._overdue = (id, item)
+        return (self.current, self.item) == self._overdue
+
+
+def main(settings: EngineSettings, initializer: Any = None, initargs: tuple[Any, ...] = ()) -> None:
+    """Be an engine until told to stop: what a launcher's process runs."""
+    engine = Engine(settings)
+    try:
+        if initializer is not None:
+            try:
+                initializer(*initargs)
+            except BaseException as error:
+                engine.fail(error)
+                raise SystemExit(1) from None
+        engine.serve()
+    finally:
+        engine.close()

@@ -1,0 +1,113 @@
+"""The names that functions see on an engine, and the code that arrives there."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from collections.abc import Callable
+from types import FunctionType, ModuleType
+from typing import Any
+
+from ..wire import functions as wire_functions
+from ..wire.fingerprint import MAIN, fingerprint
+from ..wire.failure import unpack_failure
+
+
+class Missing(LookupError):
+    """The engine has no code of this key: ask for it, then try again."""
+
+    def __init__(self, key: bytes) -> None:
+        super().__init__(key)
+        self.key = key
+
+
+class Namespace:
+    """The engine's globals, and the table of functions that were sent to it.
+
+    An engine of a Pool lives in its process's ``__main__``, which it inherited or imported; the code that travels
+    there may replace older code of the same name, never data.
+    """
+
+    def __init__(self, names: dict[str, Any] | None = None) -> None:
+        self.names = sys.modules["__main__"].__dict__ if names is None else names
+        self._blobs: dict[bytes, bytes] = {}
+        self._functions: dict[bytes, Callable[..., Any]] = {}
+        self._code: dict[bytes, Any] = {}  #: code of the client's ``__main__``, by key
+        self._travelled: dict[str, Any] = {}  #: names that were bound because code that refers to them arrived
+        wire_functions.fetch_hook = self._fetch
+
+    def learn(self, functions: dict[bytes, bytes], forget: list[bytes]) -> None:
+        """Take in the blobs that a message brought."""
+        for key in forget:
+            self._blobs.pop(key, None)
+            self._functions.pop(key, None)
+            self._code.pop(key, None)
+        self._blobs.update(functions)
+
+    def knows(self, key: bytes) -> bool:
+        """Has something arrived under this key?"""
+        return key in self._blobs
+
+    def function(self, key: bytes) -> Callable[..., Any]:
+        """The function of a key. Raises Missing, or whatever the import of its module raises."""
+        function = self._functions.get(key)
+        if function is None:
+            blob = self._blobs.get(key)
+            if blob is None:
+                raise Missing(key)
+            function = self._fetch(blob[1:]) if blob[:1] == b"R" else self._open(key, blob)
+            self._functions[key] = function
+        return function
+
+    def _open(self, key: bytes, blob: bytes) -> Any:
+        if blob[:1] == b"E":
+            del self._blobs[key]
+            raise unpack_failure(blob[1:])
+        prepare_by_value(blob, self.bind)
+        return pickle.loads(blob[1:])
+
+    def _fetch(self, packed: bytes) -> Any:
+        """The code that a reference names: this process's own where it is the same, else what was sent."""
+        reference = wire_functions.decode_reference(packed)
+        code = self._code.get(reference.key)
+        if code is None:
+            own = self._own(reference.qualname)
+            if own is not None and fingerprint(own) == reference.fingerprint:
+                code = own
+            else:
+                blob = self._blobs.get(reference.key)
+                if blob is None or blob[:1] == b"R":
+                    raise Missing(reference.key)
+                code = self._open(reference.key, blob)
+                if "." not in reference.qualname:
+                    self.bind({reference.qualname: code})
+            self._code[reference.key] = code
+        return code
+
+    def _own(self, qualname: str) -> Any:
+        first, *rest = qualname.split(".")
+        found = self.names.get(first)
+        for name in rest:
+            found = getattr(found, name, None)
+        if isinstance(found, (FunctionType, type)) and found.__module__ in MAIN:
+            return found
+        return None
+
+    def bind(self, code: dict[str, Any]) -> dict[str, Any]:
+        """Bind travelled code under its names, unless the user bound them to something else; gives the namespace."""
+        for name, value in code.items():
+            if name in self.names:
+                present = self.names[name]
+                older = self._travelled.get(name) is present or getattr(present, "__module__", None) in MAIN
+                if isinstance(value, ModuleType) or not (older and isinstance(present, (FunctionType, type))):
+                    continue
+            self.names[name] = self._travelled[name] = value
+        return self.names
+
+
+def prepare_by_value(data: bytes, bind: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Before opening a pickle that may hold code by value: let that code find the engine's namespace."""
+    if b"parpool.wire.byvalue" in data:
+        from ..wire import byvalue
+
+        byvalue.bind = bind

@@ -1,0 +1,168 @@
+"""Run one task: open the payload, call the function, pack what came of it."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from time import time
+from typing import TYPE_CHECKING, Any
+
+from ..errors import TaskTimeout, UnmetDependency
+from ..shm.recorder import Recorder
+from ..status import ERROR, OK, OVERTIME, UNMET
+from ..wire.failure import pack_failure, safe_repr
+from ..wire.messages import CALL, EACH, EACHSTAR, INLINE, MAP, Call, encode
+from ..wire.payload import NONE, dump_value, dump_values
+from .namespace import Missing, Namespace, prepare_by_value
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+
+class Runner:
+    """Runs calls in the thread that asks it to."""
+
+    def __init__(self, namespace: Namespace, recorder: Recorder, engine: Engine) -> None:
+        self._namespace = namespace
+        self._recorder = recorder
+        self._engine = engine
+
+    def run(self, call: Call) -> float:
+        """Run a task and report what came of it; gives the time at its end."""
+        if call.kind >= EACH:
+            return self._run_each(call)
+        engine = self._engine
+        self._recorder.begin(call.id, 0)
+        started = time()
+        try:
+            try:
+                function, argument = self._open(call)
+                engine.item = 0
+                engine.current = call.id
+                if call.kind == CALL:
+                    args, kwds = argument
+                    value = function(*args, **kwds)
+                    args = kwds = None
+                elif call.kind == MAP:
+                    value = [function(item) for item in argument]
+                else:
+                    value = [function(*item) for item in argument]
+            finally:
+                engine.current = -1
+            argument = None
+        except BaseException as error:
+            completed = time()
+            self._report(call.id, _status(error), 0, started, completed, _pack(error))
+            return completed
+        completed = time()
+        try:
+            if call.kind == CALL:
+                payload = NONE if value is None else dump_value(value)
+            else:
+                payload = dump_values(value)
+        except Exception as error:
+            self._report(call.id, ERROR, 0, started, completed, _refuse(error, value))
+            return completed
+        if len(payload) > INLINE:
+            engine.report(encode((call.id, OK, 0, started, completed, b"", 1)), payload)
+        else:
+            engine.report(encode((call.id, OK, 0, started, completed, payload, 0)), None)
+        return completed
+
+    def _run_each(self, call: Call) -> float:
+        """Items that end separately: an outcome for each, in order, from ``call.first`` on."""
+        engine, id, star = self._engine, call.id, call.kind == EACHSTAR
+        begin = self._recorder.begin
+        begin(id, call.first)
+        started = time()
+        try:
+            function, items = self._open(call)
+        except BaseException as error:
+            completed, payload = time(), _pack(error)
+            for index in range(call.first, call.count):
+                self._report(id, ERROR, index, started, completed, payload)
+            return completed
+        for index in range(call.first, call.count):
+            begin(id, index)
+            try:
+                try:
+                    engine.item = index
+                    engine.current = id
+                    value = function(*items[index]) if star else function(items[index])
+                finally:
+                    engine.current = -1
+                status = OK
+            except BaseException as error:
+                status, payload = _status(error), _pack(error)
+            completed = time()
+            if status == OK:
+                try:
+                    payload = NONE if value is None else dump_value(value)
+                except Exception as error:
+                    status, payload = ERROR, _refuse(error, value)
+            self._report(id, status, index, started, completed, payload)
+            engine.flush_if_due(completed)
+            started = completed
+        return started
+
+    def _open(self, call: Call) -> tuple[Callable[..., Any], Any]:
+        """Function and argument of a call; code that this engine lacks is asked for."""
+        while True:
+            try:
+                function = self._namespace.function(call.function)
+                payload = call.payload
+                prepare_by_value(payload, self._namespace.bind)
+                return function, pickle.loads(payload)
+            except Missing as missing:
+                self._engine.ask(missing.key)
+
+    def _report(self, id: int, status: int, item: int, started: float, completed: float, payload: bytes) -> None:
+        if len(payload) > INLINE:
+            self._engine.report(encode((id, status, item, started, completed, b"", 1)), payload)
+        else:
+            self._engine.report(encode((id, status, item, started, completed, payload, 0)), None)
+
+
+def _status(error: BaseException) -> int:
+    if isinstance(error, UnmetDependency):
+        return UNMET
+    return OVERTIME if isinstance(error, TaskTimeout) else ERROR
+
+
+def _pack(error: BaseException) -> bytes:
+    return pack_failure(error)
+
+
+def _refuse(error: Exception, value: object) -> bytes:
+    """A result that cannot be pickled, as the stdlib's Pool has it."""
+    from multiprocessing.pool import MaybeEncodingError
+
+    # It keeps the repr of both, and an object's repr may raise.
+    refusal = MaybeEncodingError(error, None)
+    refusal.exc, refusal.value = safe_repr(error, 10_000), safe_repr(value, 10_000)
+    refusal.args = (refusal.exc, refusal.value)
+    return pack_failure(refusal, _dump_refusal, with_traceback=False)
+
+
+def _dump_refusal(refusal: BaseException) -> bytes:
+    return pickle.dumps(_Refusal(refusal), 5)
+
+
+class _Refusal:
+    """Pickles as a MaybeEncodingError with these texts: its own constructor would take the repr of them again."""
+
+    def __init__(self, refusal: BaseException) -> None:
+        self._refusal = refusal
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return make_refusal, self._refusal.args
+
+
+def make_refusal(exc: str, value: str) -> BaseException:
+    """A MaybeEncodingError that says ``exc`` of ``value``."""
+    from multiprocessing.pool import MaybeEncodingError
+
+    refusal = MaybeEncodingError(None, None)
+    refusal.exc, refusal.value = exc, value
+    refusal.args = (exc, value)
+    return refusal

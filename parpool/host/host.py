@@ -1,0 +1,432 @@
+"""The host: the scheduler's body.
+
+It has no thread of its own; whoever holds the baton calls :meth:`Host.step`. Other threads only append to
+``_submitted`` and ``_orders`` and wake it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import Callable, Iterable
+from time import monotonic
+from typing import Any, Protocol
+
+import msgspec
+
+from .. import __version__
+from ..core.effects import Effects
+from ..core.scheduler import Scheduler
+from ..core.staff import Staff
+from ..core.state import Task
+from ..net.sockets import Context, Poller, have_ipc, keypair
+from ..net.wake import Wake
+from ..options import EngineSettings
+from ..shm.recorder import Recording
+from ..shm.session import Session
+from ..wire import messages
+from ..wire.messages import INLINE, Done, Farewell, Hello, Interrupt, MalformedFrame, Need, Refused, Revoke, Stop, Work
+from .deathwatch import LOOK_EVERY, Deathwatch
+
+log = logging.getLogger("parpool")
+
+FUNCTIONS = 2048  #: blobs kept; more only while queued tasks need them
+PATIENCE_WITH_STRAGGLERS = 5.0  #: seconds that a told engine may take to end before it is ended
+
+
+class Crew(Protocol):
+    """Who starts and ends the processes of engines."""
+
+    def start(self, settings: EngineSettings) -> int:
+        """Start an engine's process; gives its pid."""
+
+    def ended(self, uid: str) -> str:
+        """The process has ended: reap it, and say how in words."""
+
+    def kill(self, uid: str) -> None:
+        """End the process, by force."""
+
+
+class _Member:
+    """An engine as the host sees it."""
+
+    __slots__ = ("uid", "id", "joined", "known", "recorder", "pid", "stopping", "failure")
+
+    def __init__(self, uid: str, id: int, recorder: str | None, pid: int) -> None:
+        self.uid = uid
+        self.id = id
+        self.joined = False
+        self.known: set[bytes] = set()  #: keys of the functions that it has
+        self.recorder = recorder
+        self.pid = pid
+        self.stopping = False
+        self.failure: bytes | None = None  #: the packed exception of its initializer
+
+
+class Host:
+    """Sockets, clock and members around one scheduler."""
+
+    def __init__(self, crew: Crew, places: int, *, quota: int | None = None, policy: str = "leastload") -> None:
+        self.scheduler = Scheduler(policy)
+        self.staff = Staff(places)
+        self.functions: dict[bytes, bytes] = {}
+        self.asleep = False
+        self.malformed = 0  #: messages dropped because they were not of the schema
+        #: called when the staff has broken, with the packed exception of an initializer or a sentence
+        self.on_broken: Callable[[bytes | str], None] = lambda why: None
+        #: gives code by value that an engine asks for
+        self.on_need: Callable[[bytes], bytes] = lambda key: b""
+        #: called when the engines have ended that :meth:`drain` let end
+        self.on_all_ended: Callable[[], None] = lambda: None
+        #: is somebody about to submit more?
+        self.busy: Callable[[], bool] = lambda: False
+        self._crew = crew
+        self._quota = quota
+        self._members: dict[str, _Member] = {}
+        self._by_id: dict[int, _Member] = {}
+        self._next_engine = 0
+        self._forget: dict[int, list[bytes]] = {}
+        self._submitted: deque[Task] = deque()
+        self._orders: deque[Callable[[], Effects | None]] = deque()
+        self._draining = False  #: let the engines end when nothing is left to do
+        self._closing = False  #: they were told to
+        self._context: Context | None = None
+        self.session = Session()
+        self._public, self._secret = (b"", b"") if have_ipc() else keypair()
+        if have_ipc():
+            self._work_address = "ipc://" + self.session.path("work")
+            self._control_address = "ipc://" + self.session.path("control")
+        else:
+            self._work_address = self._control_address = "tcp://127.0.0.1:*"
+            self._open()
+
+    # -- beginning and end ------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the engines, then open the sockets: a fork is best made before there are threads."""
+        self.hire()
+        if self._context is None:
+            self._open()
+        for member in self._members.values():
+            self._deaths.watch(member.uid, member.pid)
+
+    def _open(self) -> None:
+        self._context = Context()
+        self._work = self._context.router(self._work_address, secret=self._secret, public=self._public)
+        self._control = self._context.router(self._control_address, secret=self._secret, public=self._public)
+        self._work_address, self._control_address = self._work.address, self._control.address
+        self._wake = Wake()
+        self._deaths = Deathwatch()
+        self._poller = Poller()
+        for source in (self._work, self._control, self._wake.fd, *self._deaths.fds):
+            self._poller.add(source)
+
+    def hire(self) -> None:
+        """Start engines for all vacant places."""
+        for _ in range(self.staff.vacancies()):
+            id = self._next_engine
+            self._next_engine += 1
+            uid = f"engine-{id}"
+            recorder = self.session.path(uid)
+            settings = EngineSettings(
+                uid, self._work_address, self._control_address, self._public, os.getpid(), recorder
+            )
+            pid = self._crew.start(settings)
+            self._members[uid] = self._by_id[id] = _Member(uid, id, recorder, pid)
+            self.staff.started(uid)
+            if self._context is not None:
+                self._deaths.watch(uid, pid)
+
+    def close(self) -> None:
+        """Close the sockets and remove the folder. The engines are the crew's to end."""
+        if self._context is not None:
+            self._context.close()
+            self._deaths.close()
+            self._wake.close()
+            self._context = None
+        self.session.close()
+
+    # -- from any thread --------------------------------------------------------------------------------------
+
+    def submit(self, task: Task) -> None:
+        """Hand in a task; the next step takes it."""
+        self._submitted.append(task)
+        if self.asleep:
+            self.wake()
+
+    def order(self, action: Callable[[], Effects | None]) -> None:
+        """Hand in something to be done in the next step."""
+        self._orders.append(action)
+        if self.asleep:
+            self.wake()
+
+    def wake(self) -> None:
+        """End the sleep of a step in another thread."""
+        self._wake.set()
+
+    def outstanding(self) -> bool:
+        """Is anything under way that will need another step?"""
+        return bool(
+            self.scheduler.tasks
+            or self._submitted
+            or self._orders
+            or self._draining
+            or (self._closing and self._members)
+        )
+
+    # -- orders: for the next step ----------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Let the engines end when all that was submitted is done."""
+        self._draining = True
+
+    def abort(self, ids: Iterable[int]) -> Effects:
+        """Take back tasks that have not begun."""
+        return self.scheduler.abort(ids, monotonic())
+
+    def _retire_all(self) -> None:
+        self._draining, self._closing = False, True
+        self.staff.hiring = False
+        for id in list(self.scheduler.engines):
+            self._perform(self.scheduler.retire(id))
+        for member in self._members.values():
+            if not member.joined:
+                member.stopping = True
+        if not self._members:
+            self.on_all_ended()
+
+    @property
+    def members(self) -> Iterable[_Member]:
+        """The engines whose processes are thought to live."""
+        return self._members.values()
+
+    # -- the loop ---------------------------------------------------------------------------------------------
+
+    def step(self, timeout: float | None) -> None:
+        """One round: take what was handed in, wait for events, react to them."""
+        if self._take_orders():
+            timeout = 0  # somebody's wait may be over
+        scheduler = self.scheduler
+        wake_at = scheduler.wake_at()
+        if wake_at is not None:
+            left = max(0.0, wake_at - monotonic())
+            timeout = left if timeout is None else min(timeout, left)
+        if self._deaths.blind:
+            timeout = LOOK_EVERY if timeout is None else min(timeout, LOOK_EVERY)
+        try:
+            self.asleep = True
+            # Handed in between the look above and here, by a thread that did not see us asleep yet.
+            if self._submitted or self._orders:
+                timeout = 0
+            ready = self._poller.poll(None if timeout is None else timeout * 1000)
+        finally:
+            self.asleep = False
+        deaths = False
+        for source, _ in ready:
+            if source is self._work.socket:
+                self._receive_work()
+            elif source is self._control.socket:
+                self._receive_control()
+            elif source == self._wake.fd:
+                self._wake.clear()
+            else:
+                deaths = True
+        if deaths or self._deaths.must_look:
+            self.bury()
+        if wake_at is not None and monotonic() >= wake_at:
+            self._perform(scheduler.tick(monotonic()))
+        self._take_orders()
+
+    def _take_orders(self) -> bool:
+        """Take what was handed in; True where that may have ended somebody's wait."""
+        ended = False
+        while self._submitted:
+            take = self._submitted.popleft
+            tasks = [take() for _ in range(len(self._submitted))]
+            effects = self.scheduler.submit(tasks, monotonic())
+            ended = ended or bool(effects.deliver)
+            self._perform(effects)
+        while self._orders:
+            ended = True
+            asked = self._orders.popleft()()
+            if asked is not None:
+                self._perform(asked)
+        if self._draining and not self.scheduler.tasks and not self._submitted and not self.busy():
+            ended = True
+            self._retire_all()
+        return ended
+
+    def _receive_work(self) -> None:
+        while (message := self._work.receive()) is not None:
+            uid, frames = message
+            member = self._members.get(uid)
+            if member is None or not frames:
+                self.malformed += 1
+                continue
+            try:
+                content = messages.from_engine(frames[0])
+            except MalformedFrame as error:
+                self.malformed += 1
+                log.warning("dropped a malformed message of %s: %s", uid, error)
+                continue
+            if type(content) is Done:
+                self._done(member, content, frames)
+            elif type(content) is Hello:
+                self._welcome(member, content)
+            elif type(content) is Need:
+                self._supply(member, content.key)
+            elif type(content) is Farewell:
+                member.failure = content.failure
+
+    def _done(self, member: _Member, content: Done, frames: list[bytes]) -> None:
+        body = 1
+        if len(frames) > 1:
+            for outcome in content.outcomes:
+                if outcome.frames and body < len(frames):
+                    outcome.payload = frames[body]
+                    body += 1
+        self._perform(self.scheduler.outcomes(member.id, content.outcomes, monotonic()))
+
+    def _welcome(self, member: _Member, hello: Hello) -> None:
+        if hello.protocol != messages.PROTOCOL:
+            reason = (
+                f"it speaks protocol {hello.protocol} (parpool {hello.version}), "
+                f"the host speaks {messages.PROTOCOL} (parpool {__version__})"
+            )
+            log.error("refused %s: %s", member.uid, reason)
+            self._work.send(member.uid, messages.encode(Refused(reason)))
+            return
+        if member.joined:
+            return
+        member.joined = True
+        self.staff.ready(member.uid)
+        if member.stopping or member.failure is not None:
+            self._work.send(member.uid, messages.encode(Stop()))
+            return
+        self._perform(self.scheduler.engine_joined(member.id, monotonic(), self._quota))
+
+    def _supply(self, member: _Member, key: bytes) -> None:
+        blob = self.on_need(key)
+        member.known.add(key)
+        self._work.send(member.uid, messages.encode(Work([], {key: blob}, [])))
+
+    def _receive_control(self) -> None:
+        while (message := self._control.receive()) is not None:
+            uid, frames = message
+            member = self._members.get(uid)
+            try:
+                answer = messages.from_control(frames[0])
+            except (MalformedFrame, IndexError):
+                self.malformed += 1
+                continue
+            if member is not None:
+                self._perform(self.scheduler.given_back(member.id, answer.ids, answer.kept, monotonic()))
+
+    # -- deaths -----------------------------------------------------------------------------------------------
+
+    def bury(self) -> None:
+        """React to the end of engines' processes."""
+        gone = self._deaths.gone()
+        if not gone:
+            return
+        self._receive_work()  # what they had sent
+        for uid in gone:
+            member = self._members.pop(uid, None)
+            if member is None:
+                continue
+            del self._by_id[member.id]
+            detail = self._crew.ended(uid)
+            reports, running, known = self._autopsy(member)
+            failed = member.failure is not None or (not member.joined and not member.stopping)
+            self.staff.ended(uid, failed=member.failure is not None)
+            self._perform(
+                self.scheduler.engine_lost(
+                    member.id, monotonic(), reports=reports, running=running, known=known, detail=detail
+                )
+            )
+            if self.staff.broken and failed:
+                self.on_broken(member.failure or f"engines die before they are ready: {detail}")
+        if not self._closing:
+            self.hire()
+        elif not self._members:
+            self.on_all_ended()
+
+    def _autopsy(self, member: _Member) -> tuple[list[messages.Outcome], tuple[int, int] | None, bool]:
+        recording = Recording.read(member.recorder) if member.recorder else None
+        if recording is None:
+            return [], None, False
+        reports: list[messages.Outcome] = []
+        for count, data in recording.pages:
+            try:
+                done = messages.from_engine(messages.done_header(count, data))
+            except MalformedFrame:
+                continue
+            if isinstance(done, Done):
+                reports += [outcome for outcome in done.outcomes if not outcome.frames]
+        return reports, recording.running, True
+
+    # -- effects ----------------------------------------------------------------------------------------------
+
+    def _perform(self, effects: Effects) -> None:
+        """Do what the scheduler asks for."""
+        for id, tasks in effects.send:
+            self._send(id, tasks)
+        for task, outcome, engine in effects.deliver:
+            task.door.deliver(task, outcome, engine)
+        for id, ids in effects.revoke:
+            self._tell(id, Revoke(ids))
+        for id, task_id, item in effects.interrupt:
+            self._tell(id, Interrupt(task_id, item))
+        for id in effects.kill:
+            self._crew.kill(self._by_id[id].uid)
+        for id in effects.stop:
+            member = self._by_id.get(id)
+            if member is not None:
+                member.stopping = True
+                self._work.send(member.uid, messages.encode(Stop()))
+
+    def _send(self, id: int, tasks: list[Task]) -> None:
+        member = self._by_id[id]
+        known = member.known
+        functions: dict[bytes, bytes] = {}
+        frames: list[bytes] = []
+        calls: list[tuple[Any, ...]] = []
+        for task in tasks:
+            payload, function = task.payload, task.function
+            if function not in known:
+                known.add(function)
+                functions[function] = self.functions[function]
+            if len(payload) > INLINE:
+                frames.append(payload)
+                calls.append((task.id, function, b"", task.kind, task.first, task.count, 1))
+            else:
+                calls.append((task.id, function, payload, task.kind, task.first, task.count, 0))
+        forget = self._forget.pop(id, [])
+        # Tuples instead of Call objects: the same bytes, and no object made for each.
+        header = messages.encode(Work(calls, functions, forget))  # type: ignore[arg-type]
+        self._work.send(member.uid, header, frames)
+
+    def _tell(self, id: int, order: msgspec.Struct) -> None:
+        member = self._by_id.get(id)
+        if member is not None:
+            self._control.send(member.uid, messages.encode(order))
+
+    def define(self, key: bytes, blob: bytes) -> None:
+        """Keep the blob of a function for the engines that will need it. Any thread; before the task."""
+        self.functions[key] = blob
+        if len(self.functions) > FUNCTIONS:
+            self.order(self._forget_functions)
+
+    def _forget_functions(self) -> None:
+        """Drop the oldest functions that no task needs, here and on the engines."""
+        needed = {task.function for task in self.scheduler.tasks.values()}
+        needed.update(task.function for task in self._submitted)
+        surplus = len(self.functions) - FUNCTIONS // 2
+        dropped = [key for key in list(self.functions)[:surplus] if key not in needed]
+        for key in dropped:
+            del self.functions[key]
+        for member in self._members.values():
+            known = member.known.intersection(dropped)
+            member.known -= known
+            self._forget.setdefault(member.id, []).extend(known)

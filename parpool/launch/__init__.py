@@ -1,0 +1,1 @@
+"""Who starts and ends the processes of engines. A launcher knows what to start, and nothing of what it does."""

@@ -1,0 +1,120 @@
+"""Engines as children of this process, started by a multiprocessing context.
+
+So they inherit what users expect: with fork everything, with spawn and forkserver the main module, and locks, queues
+and shared values in ``initargs`` under each of them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import signal
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from ..options import EngineSettings
+
+#: What runs in the process, by name: a launcher imports nothing of it.
+ENGINE = "parpool.engine.engine:main"
+GRACE = 1.0  #: seconds between SIGTERM and SIGKILL
+
+
+def run(entry: str, settings: EngineSettings, initializer: Callable[..., object] | None, initargs: Any) -> None:
+    """The target of the process."""
+    # An engine may itself make pools and processes. (The parent's record of it stays daemonic, so that an interpreter
+    # that ends takes its engines along.)
+    multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
+    module, _, name = entry.partition(":")
+    getattr(importlib.import_module(module), name)(settings, initializer, initargs)
+
+
+class LocalCrew:
+    """Starts engines through ``context`` and ends them."""
+
+    def __init__(
+        self,
+        context: Any,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+    ) -> None:
+        self._context = context
+        self._initializer = initializer
+        self._initargs = initargs
+        #: the living engines' processes, in the order of their start (scripts look at it as ``Pool._pool``)
+        self.processes: list[Any] = []
+        self._by_uid: dict[str, Any] = {}
+
+    def start(self, settings: EngineSettings) -> int:
+        """Start an engine's process; gives its pid."""
+        process = self._context.Process(target=run, args=(ENGINE, settings, self._initializer, self._initargs))
+        process.name = process.name.replace("Process", "PoolWorker")
+        process.daemon = True
+        with warnings.catch_warnings():
+            # Python 3.12 warns of a fork beside threads. It is the start method that was asked for; there is nothing
+            # that the user could do at this place, and the child touches nothing that threads of the parent lock.
+            warnings.filterwarnings("ignore", message=".*fork.*", category=DeprecationWarning)
+            process.start()
+        self.processes.append(process)
+        self._by_uid[settings.uid] = process
+        return int(process.pid)
+
+    def ended(self, uid: str) -> str:
+        """Reap the process; says how it ended."""
+        process = self._by_uid.pop(uid)
+        process.join(GRACE)
+        code = process.exitcode
+        pid = process.pid
+        if process in self.processes:
+            self.processes.remove(process)
+        if code is not None:
+            process.close()
+        return f"pid {pid} {describe(code)}"
+
+    def kill(self, uid: str) -> None:
+        """End the process by force."""
+        process = self._by_uid.get(uid)
+        if process is not None:
+            process.kill()
+
+    def end(self, patience: float = GRACE) -> None:
+        """End all processes: SIGTERM, and SIGKILL for those that are still there after ``patience`` seconds."""
+        processes, self.processes = self.processes, []
+        self._by_uid.clear()
+        for process in processes:
+            if process.exitcode is None:
+                process.terminate()
+        deadline = time.monotonic() + patience
+        for process in processes:
+            process.join(max(0.0, deadline - time.monotonic()))
+            if process.exitcode is None:
+                process.kill()
+                process.join()
+            process.close()
+
+    def join(self, patience: float) -> bool:
+        """Wait for all processes to end by themselves, ``patience`` seconds at the most."""
+        deadline = time.monotonic() + patience
+        for process in list(self.processes):
+            process.join(max(0.0, deadline - time.monotonic()))
+        return all(process.exitcode is not None for process in self.processes)
+
+
+def describe(code: int | None) -> str:
+    """An exit code in words."""
+    if code is None:
+        return "is gone"
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"was killed by {name}" + (_KILLERS.get(name, ""))
+
+
+_KILLERS = {
+    "SIGKILL": " (kill -9, or the kernel when memory runs out)",
+    "SIGSEGV": " (a segmentation fault in native code)",
+}

@@ -1,0 +1,1 @@
+"""Sockets, and who drives them. The only layer that imports zmq."""

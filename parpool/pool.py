@@ -1,0 +1,368 @@
+"""Pool: the surface of ``multiprocessing.pool.Pool`` over parpool's engines."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from multiprocessing import util
+from typing import Any
+
+from .client.client import Client
+from .client.link import TaskOptions
+from .client.mapping import Feed, MapResult, sliceable
+from .client.progress import progress_bar
+from .client.result import AsyncResult, CallResult
+from .client.stream import IMapIterator
+from .launch.local import LocalCrew
+from .options import cpu_count
+from .wire.messages import EACH, EACHSTAR, MAP, STARMAP
+
+RUN = "RUN"
+CLOSE = "CLOSE"
+TERMINATE = "TERMINATE"
+
+
+class Pool:
+    """A pool of engines, with the interface of :class:`multiprocessing.pool.Pool` to the letter.
+
+    ``processes`` engines (default: the CPUs that this process may use) are started through ``context`` (default: the
+    default context of ``multiprocessing``); each calls ``initializer(*initargs)`` first and is replaced after
+    ``maxtasksperchild`` tasks (default: never).
+
+    By keyword, and beyond the stdlib:
+
+    - ``retries``: how often a task whose engine died may run again (default 0: it ends in
+      :class:`~parpool.EngineLost`).
+    - ``task_timeout``: seconds that a call may run (default None: any). One that takes longer is interrupted, then
+      stopped by replacing its engine, and ends in :class:`~parpool.TaskTimeout`.
+    - ``progress``: show a bar for maps (default False).
+    - ``serializer``: ``"cloudpickle"`` (default) or ``"dill"``, for functions and arguments that go by value.
+
+    The first three are defaults for the calls, which take them too. Raises ValueError or TypeError for arguments that
+    cannot be right, OSError where the processes cannot be started.
+    """
+
+    def __init__(
+        self,
+        processes: int | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
+        maxtasksperchild: int | None = None,
+        context: Any = None,
+        *,
+        retries: int = 0,
+        task_timeout: float | None = None,
+        progress: bool = False,
+        serializer: str = "cloudpickle",
+    ) -> None:
+        self._state = TERMINATE  # until it runs: a half-made pool has nothing to warn about
+        self._ctx = context or multiprocessing.get_context()
+        if processes is None:
+            processes = cpu_count()
+        if processes < 1:
+            raise ValueError("Number of processes must be at least 1")
+        if maxtasksperchild is not None and (not isinstance(maxtasksperchild, int) or maxtasksperchild <= 0):
+            raise ValueError("maxtasksperchild must be a positive int or None")
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        self._processes = processes
+        self._options = _options(retries, task_timeout)
+        self._progress = progress
+        self._crew = LocalCrew(self._ctx, initializer, tuple(initargs))
+        self.client = Client.embedded(self._crew, processes, quota=maxtasksperchild, serializer=serializer)
+        self._link = self.client.link
+        self._state = RUN
+        # Ends the engines when the pool is forgotten, and before the interpreter ends.
+        self._terminate = util.Finalize(self, self._link.terminate, exitpriority=15)
+
+    # -- calls ------------------------------------------------------------------------------------------------
+
+    def apply(
+        self,
+        func: Callable[..., Any],
+        args: Iterable[Any] = (),
+        kwds: Mapping[str, Any] = {},
+        *,
+        retries: int | None = None,
+        task_timeout: float | None = None,
+    ) -> Any:
+        """``func(*args, **kwds)`` on an engine; waits for its value."""
+        self._check_running()
+        result = CallResult(self._link, self, "")
+        options = self._options if retries is None and task_timeout is None else self._choose(retries, task_timeout)
+        self._link.call(result, func, args, kwds, options, False)
+        return result.get()
+
+    def apply_async(
+        self,
+        func: Callable[..., Any],
+        args: Iterable[Any] = (),
+        kwds: Mapping[str, Any] = {},
+        callback: Callable[[Any], object] | None = None,
+        error_callback: Callable[[BaseException], object] | None = None,
+        *,
+        retries: int | None = None,
+        task_timeout: float | None = None,
+    ) -> AsyncResult:
+        """``func(*args, **kwds)`` on an engine; gives its :class:`~parpool.AsyncResult` at once.
+
+        ``callback(value)`` or ``error_callback(exception)`` is called, in a thread for that, before the result counts
+        as ready.
+        """
+        self._check_running()
+        result = CallResult(self._link, self, "", callback, error_callback)
+        options = self._options if retries is None and task_timeout is None else self._choose(retries, task_timeout)
+        self._link.call(result, func, args, kwds, options)
+        return result
+
+    # -- maps -------------------------------------------------------------------------------------------------
+
+    def map(
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int | None = None,
+        *,
+        retries: int | None = None,
+        task_timeout: float | None = None,
+        progress: bool | None = None,
+    ) -> list[Any]:
+        """``[func(item) for item in iterable]``, in parallel.
+
+        ``chunksize`` items make one task; by default as many as the time that ``func`` takes suggests.
+        """
+        options = self._choose(retries, task_timeout)
+        values: list[Any] = self._map(func, iterable, False, chunksize, None, None, options, progress).get()
+        return values
+
+    def map_async(
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int | None = None,
+        callback: Callable[[Any], object] | None = None,
+        error_callback: Callable[[BaseException], object] | None = None,
+        *,
+        retries: int | None = None,
+        task_timeout: float | None = None,
+        progress: bool | None = None,
+    ) -> AsyncResult:
+        """:meth:`map` that gives its :class:`~parpool.AsyncResult` at once."""
+        options = self._choose(retries, task_timeout)
+        result = self._map(func, iterable, False, chunksize, callback, error_callback, options, progress)
+        self._link.tend()
+        return result
+
+    def starmap(
+        self,
+        func: Callable[..., Any],
+        iterable: Iterable[Iterable[Any]],
+        chunksize: int | None = None,
+        *,
+        retries: int | None = None,
+        task_timeout: float | None = None,
+        progress: bool | None = None,
+    ) -> list[Any]:
+        """``[func(*item) for item in iterable]``, in parallel."""
+        options = self._choose(retries, task_timeout)
+        values: list[Any] = self._map(func, iterable, True, chunksize, None, None, options, progress).get()
+        return values
+
+    def starmap_async(
+        self,
+        func: Callable[..., Any],
+        iterable: Iterable[Iterable[Any]],
+        chunksize: int | None = None,
+        callback: Callable[[Any], object] | None = None,
+        error_callback: Callable[[BaseException], object] | None = None,
+        *,
+        retries: int | None = None,
+        task_timeout: float | None = None,
+        progress: bool | None = None,
+    ) -> AsyncResult:
+        """:meth:`starmap` that gives its :class:`~parpool.AsyncResult` at once."""
+        options = self._choose(retries, task_timeout)
+        result = self._map(func, iterable, True, chunksize, callback, error_callback, options, progress)
+        self._link.tend()
+        return result
+
+    def _map(
+        self,
+        func: Callable[..., Any],
+        iterable: Iterable[Any],
+        star: bool,
+        chunksize: int | None,
+        callback: Callable[[Any], object] | None,
+        error_callback: Callable[[BaseException], object] | None,
+        options: TaskOptions,
+        progress: bool | None,
+    ) -> MapResult:
+        self._check_running()
+        link = self._link
+        error: BaseException | None = None
+        items: Any = iterable
+        if not hasattr(iterable, "__len__"):
+            items = list(iterable)
+        elif not sliceable(iterable):
+            try:
+                items = list(iterable)
+            except Exception as raised:  # by contract an error of the iterable is the error of the map
+                items, error = [], raised
+        bar = progress_bar(len(items)) if (self._progress if progress is None else progress) else None
+        result = MapResult(link, self, getattr(func, "__qualname__", repr(type(func))), callback, error_callback, bar)
+        try:
+            function = link.function(func) if error is None else None
+        except Exception as raised:
+            error = raised
+        if error is not None or link.failure is not None:
+            result.end(error or link.failure)
+            return result
+        # With retries or a time limit each item must end, or be run again, by itself.
+        each = bool(options.retries or options.limit is not None)
+        kind = (EACHSTAR if star else EACH) if each else (STARMAP if star else MAP)
+        if chunksize is None and link.quota is not None:
+            chunksize = -(-len(items) // (self._processes * 4))  # tasks count, so they must be as many as they were
+        elif chunksize is not None and chunksize < 1:
+            chunksize = 1
+        result.begin(Feed(link, function, items, result, options, kind, chunksize))  # type: ignore[arg-type]
+        return result
+
+    def imap(
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int = 1,
+        *,
+        buffersize: int | None = None,
+        retries: int | None = None,
+        task_timeout: float | None = None,
+        progress: bool | None = None,
+    ) -> Any:
+        """An iterator over ``func(item)`` for each item, in their order.
+
+        Items are read as engines become free. With ``buffersize`` no more than so many are read beyond those whose
+        results were taken.
+        """
+        return self._imap(func, iterable, chunksize, True, buffersize, retries, task_timeout, progress)
+
+    def imap_unordered(
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int = 1,
+        *,
+        buffersize: int | None = None,
+        retries: int | None = None,
+        task_timeout: float | None = None,
+        progress: bool | None = None,
+    ) -> Any:
+        """:meth:`imap` that gives results as they come."""
+        return self._imap(func, iterable, chunksize, False, buffersize, retries, task_timeout, progress)
+
+    def _imap(
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int,
+        ordered: bool,
+        buffersize: int | None,
+        retries: int | None,
+        task_timeout: float | None,
+        progress: bool | None,
+    ) -> Any:
+        self._check_running()
+        if chunksize < 1:
+            raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
+        if buffersize is not None and (not isinstance(buffersize, int) or buffersize < 1):
+            raise ValueError("buffersize must be None or an int of 1 or more")
+        link = self._link
+        bar = None
+        if self._progress if progress is None else progress:
+            bar = progress_bar(len(iterable) if hasattr(iterable, "__len__") else None)
+        stream = IMapIterator(
+            link,
+            self,
+            link.function(func),
+            iterable,
+            self._choose(retries, task_timeout),
+            ordered=ordered,
+            chunk=chunksize,
+            single=link.quota is not None,
+            buffersize=buffersize,
+            bar=bar,
+        )
+        link.tend()
+        return stream if chunksize == 1 else itertools.chain.from_iterable(stream)
+
+    def _choose(self, retries: int | None, task_timeout: float | None) -> TaskOptions:
+        if retries is None and task_timeout is None:
+            return self._options
+        return _options(
+            self._options.retries if retries is None else retries,
+            self._options.limit if task_timeout is None else task_timeout,
+        )
+
+    # -- the end ----------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Take no more work; the engines end when what was submitted is done."""
+        util.debug("closing pool")
+        if self._state == RUN:
+            self._state = CLOSE
+            self._link.drain()
+
+    def terminate(self) -> None:
+        """End the engines at once. Results that have not arrived fail with :class:`~parpool.TaskAborted`."""
+        util.debug("terminating pool")
+        self._state = TERMINATE
+        self._terminate()
+
+    def join(self) -> None:
+        """Wait for the engines to end. The pool must be closed or terminated."""
+        util.debug("joining pool")
+        if self._state == RUN:
+            raise ValueError("Pool is still running")
+        if self._state not in (CLOSE, TERMINATE):
+            raise ValueError("In unknown state")
+        self._link.join()
+
+    def __enter__(self) -> Pool:
+        self._check_running()
+        return self
+
+    def __exit__(self, exc_type: object, exc_val: object, exc_tb: object) -> None:
+        self.terminate()
+
+    def __del__(self, _warn: Any = warnings.warn, RUN: str = RUN) -> None:
+        if self._state == RUN and not self._link.foreign:
+            _warn(f"unclosed running multiprocessing pool {self!r}", ResourceWarning, source=self)
+
+    # -- what scripts touch -----------------------------------------------------------------------------------
+
+    @property
+    def _pool(self) -> list[Any]:
+        return self._crew.processes
+
+    def _repopulate_pool(self) -> None:
+        self._link.repopulate()
+
+    def _check_running(self) -> None:
+        if self._state != RUN:
+            raise ValueError("Pool not running")
+
+    def __repr__(self) -> str:
+        cls = self.__class__
+        return f"<{cls.__module__}.{cls.__qualname__} state={self._state} pool_size={len(self._pool)}>"
+
+    def __reduce__(self) -> Any:
+        raise NotImplementedError("pool objects cannot be passed between processes or pickled")
+
+
+def _options(retries: int, task_timeout: float | None) -> TaskOptions:
+    if not isinstance(retries, int) or retries < 0:
+        raise ValueError(f"retries must be an int of 0 or more, not {retries!r}")
+    if task_timeout is not None and not task_timeout > 0:
+        raise ValueError(f"task_timeout must be None or more than 0 seconds, not {task_timeout!r}")
+    return TaskOptions(retries, None if task_timeout is None else float(task_timeout))

@@ -1,0 +1,119 @@
+"""The folder of a session: sockets and recorders of one host and its engines, private to the user.
+
+Each folder holds a lock file. The lock is a POSIX record lock, which belongs to one process and ends with it, however
+it ends; children do not inherit it. So whoever makes the next session can tell the folders of the dead, and removes
+them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from ..errors import EngineStartError
+
+PREFIX = "parpool-"
+#: A socket's path may have this many bytes (sun_path holds 108 with the final zero on Linux, 104 elsewhere).
+LONGEST_SOCKET_PATH = 103
+
+
+def roots() -> list[str]:
+    """Folders in which a session may lie, best first: memory before disk."""
+    candidates = ["/dev/shm", tempfile.gettempdir(), "/tmp"]
+    return [root for root in dict.fromkeys(candidates) if os.path.isdir(root) and os.access(root, os.W_OK | os.X_OK)]
+
+
+class Session:
+    """A private folder that its maker removes, and that others remove when its maker has died.
+
+    Raises EngineStartError where no folder can be made, naming each place that was tried and why it failed.
+    """
+
+    def __init__(self) -> None:
+        self.folder = ""
+        self._pid = os.getpid()
+        self._lock = -1
+        reasons = []
+        for root in roots():
+            _sweep(root)
+            try:
+                self._make(root)
+                return
+            except OSError as error:
+                reasons.append(f"{root}: {error.strerror or error}")
+        raise EngineStartError(
+            "no folder for the session's sockets can be made: "
+            + ("; ".join(reasons) or "no temporary folder is writable")
+            + ". Free some space, or point TMPDIR at a folder with a short path."
+        )
+
+    def _make(self, root: str) -> None:
+        folder = tempfile.mkdtemp(prefix=PREFIX, dir=root)  # mode 0700
+        try:
+            if len(os.fsencode(folder)) + len("/control") > LONGEST_SOCKET_PATH:
+                raise OSError(f"the path {folder} is too long for a socket")
+            lock = os.open(os.path.join(folder, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                _take_lock(lock)
+                os.write(lock, str(self._pid).encode())
+            except BaseException:
+                os.close(lock)
+                raise
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        self.folder, self._lock = folder, lock
+
+    def path(self, name: str) -> str:
+        """The path of a file of this session."""
+        return os.path.join(self.folder, name)
+
+    def close(self) -> None:
+        """Remove the folder. Does nothing the second time, or in a process forked from the maker's."""
+        lock, self._lock = self._lock, -1
+        if lock < 0:
+            return
+        if os.getpid() == self._pid:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        os.close(lock)
+
+
+def sweep() -> None:
+    """Remove the folders of dead sessions wherever they may lie."""
+    for root in roots():
+        _sweep(root)
+
+
+def _sweep(root: str) -> None:
+    """Remove the folders of sessions whose makers have died."""
+    try:
+        names = [entry.name for entry in os.scandir(root) if entry.name.startswith(PREFIX)]
+    except OSError:
+        return
+    for name in names:
+        folder = Path(root, name)
+        try:
+            if folder.stat().st_uid != os.getuid():
+                continue
+            lock = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
+        except (OSError, AttributeError):
+            continue  # not ours, or another process is making or removing it
+        try:
+            _take_lock(lock)
+        except OSError:
+            continue  # its maker lives
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(lock)
+
+
+def _take_lock(fd: int) -> None:
+    """Lock the file, or raise OSError at once where another process holds it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: an open file cannot be removed there, which is lock enough
+        return
+    fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,151 @@
+"""Code by value: functions and classes that the other side does not have.
+
+cloudpickle (or dill, by choice) does the work; what is ours is where a rebuilt function looks up its globals. In
+``__main__``'s functions, lambdas and closures that is the *engine's namespace*, so that what was put there is seen and
+what the function assigns stays; in a function that an importable module made, it is that module. The functions,
+classes and modules of ``__main__`` that the code refers to travel with it and are bound in the namespace; data does
+not travel.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import sys
+from collections.abc import Callable
+from types import CellType, CodeType, FunctionType, ModuleType
+from typing import Any
+
+import cloudpickle
+
+from .fingerprint import MAIN, _names
+
+#: Set by the engine: binds travelled code in its namespace, and gives that namespace.
+bind: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+
+
+#: What a reference to code of ``__main__`` is reduced to; None: the code is not one that the other side may have.
+Refer = Callable[[Any], "tuple[Any, ...] | None"]
+
+
+def dumps(value: object, *, serializer: str = "cloudpickle", refer: Refer | None = None) -> bytes:
+    """Pickle ``value``: by value what is not importable there, but ``refer`` may give a reference for some of it."""
+    if serializer == "dill":
+        return _dill_dumps(value)
+    with io.BytesIO() as file:
+        ValuePickler(file, refer).dump(value)
+        return file.getvalue()
+
+
+def _dill_dumps(value: object) -> bytes:
+    import dill
+
+    data: bytes = dill.dumps(value, protocol=5, recurse=True, byref=False)
+    return data
+
+
+class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """cloudpickle's pickler, with the globals of functions where the manual says."""
+
+    def __init__(self, file: io.BytesIO, refer: Refer | None = None) -> None:
+        super().__init__(file, protocol=5)
+        self._refer = refer
+
+    def reducer_override(self, value: Any) -> Any:
+        """How functions go; all else as cloudpickle has it."""
+        if self._refer is not None and isinstance(value, (FunctionType, type)):
+            reference = self._refer(value)
+            if reference is not None:
+                return reference
+        if isinstance(value, FunctionType) and not _importable(value):
+            home = _home(value)
+            if home is not None:
+                return _reduce_function(value, home)
+        return super().reducer_override(value)
+
+
+def _importable(function: FunctionType) -> bool:
+    if function.__module__ in MAIN or function.__module__ is None:
+        return False
+    if function.__module__ in cloudpickle.list_registry_pickle_by_value():
+        return False
+    found: Any = sys.modules.get(function.__module__)
+    for name in function.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is function
+
+
+def _home(function: FunctionType) -> str | None:
+    """``""`` for the engine's namespace, a module's name for its globals; None: leave it to cloudpickle."""
+    module = sys.modules.get(function.__module__ or "__main__")
+    if module is None or module.__dict__ is not function.__globals__:
+        # Made by exec or in a module that is gone: only a namespace that is nobody's own counts as __main__'s.
+        return "" if function.__module__ in MAIN or function.__module__ is None else None
+    if function.__module__ in MAIN:
+        return ""
+    if function.__module__ in cloudpickle.list_registry_pickle_by_value():
+        return None
+    return function.__module__
+
+
+def _reduce_function(function: FunctionType, home: str) -> tuple[Any, ...]:
+    code = function.__code__
+    cells = function.__closure__ or ()
+    # Two steps, as the function may refer to itself: first make it, then fill it.
+    state = {
+        "cells": tuple(_cell_content(cell) for cell in cells),
+        "defaults": function.__defaults__,
+        "kwdefaults": function.__kwdefaults__,
+        "qualname": function.__qualname__,
+        "module": function.__module__,
+        "doc": function.__doc__,
+        "annotations": getattr(function, "__annotations__", {}),
+        "dict": function.__dict__,
+        "code": _code_globals(function) if home == "" else {},
+    }
+    return _make_function, (code, function.__name__, home, len(cells)), state, None, None, _fill_function
+
+
+class _EmptyCell:
+    """Stands for a cell that nothing was assigned to yet."""
+
+
+def _cell_content(cell: CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return _EmptyCell
+
+
+def _code_globals(function: FunctionType) -> dict[str, Any]:
+    """The modules, functions and classes that the code refers to: code travels with the function."""
+    known = function.__globals__
+    return {
+        name: known[name]
+        for name in dict.fromkeys(_names(function.__code__))
+        if isinstance(known.get(name), (ModuleType, FunctionType, type))
+    }
+
+
+def _make_function(code: CodeType, name: str, home: str, cells: int) -> FunctionType:
+    if home:
+        namespace = importlib.import_module(home).__dict__
+    else:
+        namespace = bind({}) if bind is not None else sys.modules["__main__"].__dict__
+    return FunctionType(code, namespace, name, None, tuple(CellType() for _ in range(cells)))
+
+
+def _fill_function(function: FunctionType, state: dict[str, Any]) -> None:
+    for cell, content in zip(function.__closure__ or (), state["cells"]):
+        if content is not _EmptyCell:
+            cell.cell_contents = content
+    function.__defaults__ = state["defaults"]
+    function.__kwdefaults__ = state["kwdefaults"]
+    function.__qualname__ = state["qualname"]
+    function.__module__ = state["module"]
+    function.__doc__ = state["doc"]
+    function.__annotations__ = state["annotations"]
+    function.__dict__.update(state["dict"])
+    if bind is not None and state["code"]:
+        bind(state["code"])
+

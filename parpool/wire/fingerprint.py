@@ -1,0 +1,94 @@
+"""Is this the same code? A fingerprint of functions and classes that two processes can compare.
+
+It covers what decides the behaviour (byte code, constants, names, defaults, and the functions and classes of the same
+module that the code refers to) and leaves out where the code stands, so that a script's function has the same
+fingerprint in the process that runs the script and in one that imported it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import blake2b
+from types import CodeType, FunctionType
+from typing import Any
+
+#: ``__main__`` as it is called in a process, and in one that multiprocessing spawned from it.
+MAIN = ("__main__", "__mp_main__")
+
+
+def is_main_code(value: object) -> bool:
+    """Is it a function or class that ``__main__`` defines?"""
+    return isinstance(value, (FunctionType, type)) and getattr(value, "__module__", None) in MAIN
+
+
+def referred(function: FunctionType) -> Iterator[tuple[str, Any]]:
+    """Names and values of the functions and classes of ``__main__`` that the code of ``function`` refers to."""
+    known = function.__globals__
+    for name in _names(function.__code__):
+        value = known.get(name)
+        if value is not function and is_main_code(value):
+            yield name, value
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)
+
+
+def fingerprint(value: FunctionType | type) -> bytes:
+    """16 bytes that are equal for equal code."""
+    digest = blake2b(digest_size=16)
+    for part in _parts(value, set()):
+        digest.update(part)
+        digest.update(b"\0")
+    return digest.digest()
+
+
+def _parts(value: Any, seen: set[int]) -> Iterator[bytes]:
+    if id(value) in seen:
+        yield b"again"
+        return
+    seen.add(id(value))
+    yield value.__qualname__.encode("utf-8", "replace")
+    if isinstance(value, FunctionType):
+        yield from _code_parts(value.__code__)
+        yield from map(_constant, value.__defaults__ or ())
+        for name, default in sorted((value.__kwdefaults__ or {}).items()):
+            yield name.encode()
+            yield _constant(default)
+        for name, code in sorted(referred(value), key=lambda pair: pair[0]):
+            yield name.encode()
+            yield from _parts(code, seen)
+        return
+    for base in value.__bases__:
+        yield base.__qualname__.encode()
+    for name, member in sorted(vars(value).items()):
+        member = getattr(member, "__func__", getattr(member, "fget", member))
+        if isinstance(member, FunctionType) and not name.startswith("__annotate"):
+            yield name.encode()
+            yield from _parts(member, seen)
+
+
+def _code_parts(code: CodeType) -> Iterator[bytes]:
+    yield code.co_code
+    yield repr(
+        (code.co_names, code.co_varnames, code.co_freevars, code.co_argcount, code.co_kwonlyargcount, code.co_flags)
+    ).encode("utf-8", "replace")
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _code_parts(constant)
+        else:
+            yield _constant(constant)
+
+
+def _constant(value: object) -> bytes:
+    """A constant or default as bytes. Sets are sorted: their order differs between processes."""
+    if isinstance(value, (frozenset, set)):
+        return b"{" + b",".join(sorted(map(_constant, value))) + b"}"
+    if isinstance(value, tuple):
+        return b"(" + b",".join(map(_constant, value)) + b")"
+    if value is None or isinstance(value, (bool, int, float, complex, str, bytes)) or value is Ellipsis:
+        return repr(value).encode("utf-8", "backslashreplace")
+    return type(value).__qualname__.encode()

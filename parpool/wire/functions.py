@@ -1,0 +1,220 @@
+"""How functions and arguments leave the process that submits them.
+
+Importable code goes by reference, and most calls need no more than a plain pickle. Code of ``__main__`` goes by name
+and fingerprint: an engine that has the same code (it was forked from here, or imported the same script) uses its
+own, and only one that has not asks for it by value. Lambdas, closures and local classes can only go by value.
+
+A function has a *key*; its *blob*, by which an engine makes it, is sent to each engine once. A blob begins with
+one letter: ``R`` a name and fingerprint to look up, ``P`` a pickle.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import sys
+from collections import OrderedDict
+from hashlib import blake2b
+from types import BuiltinFunctionType, FunctionType
+from typing import Any, NamedTuple
+
+import msgspec
+
+from ..errors import SerializationError
+from .fingerprint import MAIN, fingerprint, is_main_code, referred
+from .payload import PROTOCOL
+
+KEPT = 1024  #: functions and classes that a book remembers
+SERIALIZERS = ("cloudpickle", "dill")
+
+
+class Function(NamedTuple):
+    """A function ready to travel."""
+
+    key: bytes
+    blob: bytes
+    name: str
+
+
+class _Known(NamedTuple):
+    function: Function
+    code: object
+    defaults: object
+    kwdefaults: object
+    referred: tuple[tuple[str, Any], ...]
+
+
+class _Reference(msgspec.Struct, array_like=True):
+    """By which an engine finds code of ``__main__``, or asks for it."""
+
+    key: bytes
+    qualname: str
+    fingerprint: bytes
+
+
+decode_reference = msgspec.msgpack.Decoder(_Reference).decode
+
+
+class FunctionBook:
+    """The functions that a client has sent, and how engines that lack them can be given them."""
+
+    def __init__(self, serializer: str = "cloudpickle") -> None:
+        if serializer not in SERIALIZERS:
+            raise ValueError(f"serializer must be one of {', '.join(map(repr, SERIALIZERS))}, not {serializer!r}")
+        self._serializer = serializer
+        self._known: dict[Any, _Known] = {}
+        #: key -> the code of ``__main__`` that may be asked for by value
+        self._code: OrderedDict[bytes, Any] = OrderedDict()
+
+    def function(self, function: Any) -> Function:
+        """Key and blob of a callable. Raises SerializationError where it cannot travel."""
+        if type(function) is FunctionType or type(function) is BuiltinFunctionType:
+            known = self._known.get(function)
+            if known is not None and (known.code is None or _unchanged(function, known)):
+                return known.function
+            described = self._describe(function)
+            self._remember(function, described)
+            return described
+        return self._pickled(function)
+
+    def dumps(self, value: Any) -> bytes:
+        """Pickle arguments; what plain pickle refuses goes by value."""
+        try:
+            data = pickle.dumps(value, PROTOCOL)
+        except Exception as error:
+            return self._by_value(value, error)
+        if b"__main__" in data or b"__mp_main__" in data:
+            # An engine may not have these classes and functions: let it ask.
+            try:
+                with io.BytesIO() as file:
+                    _ReferencePickler(file, self).dump(value)
+                    return file.getvalue()
+            except Exception as error:
+                return self._by_value(value, error)
+        return data
+
+    def by_value(self, key: bytes) -> bytes:
+        """The blob, by value, of code that an engine asked for."""
+        code = self._code.get(key)
+        if code is None:
+            raise SerializationError("the code that an engine asked for is no longer known here")
+        return b"P" + self._by_value(code, None, root=code)
+
+    def refer(self, code: Any) -> bytes:
+        """The packed reference to a function or class of ``__main__``."""
+        print_ = fingerprint(code)
+        qualname = code.__qualname__
+        key = blake2b(b"R" + qualname.encode("utf-8", "replace") + b"\0" + print_, digest_size=16).digest()
+        self._code[key] = code
+        self._code.move_to_end(key)
+        if len(self._code) > KEPT:
+            self._code.popitem(last=False)
+        return msgspec.msgpack.encode(_Reference(key, qualname, print_))
+
+    def _describe(self, function: Any) -> Function:
+        if referable(function):
+            packed = self.refer(function)
+            return Function(decode_reference(packed).key, b"R" + packed, _name(function))
+        return self._pickled(function)
+
+    def _pickled(self, function: Any) -> Function:
+        blob = b"P" + self.dumps(function)
+        return Function(blake2b(blob, digest_size=16).digest(), blob, _name(function))
+
+    def _remember(self, function: Any, described: Function) -> None:
+        if len(self._known) >= KEPT:
+            self._known.clear()
+        if type(function) is BuiltinFunctionType:
+            if getattr(function, "__self__", None) is None or isinstance(function.__self__, type(sys)):
+                self._known[function] = _Known(described, None, None, None, ())
+        elif function.__closure__ is None:  # cells change, and their content travels by value
+            self._known[function] = _Known(
+                described,
+                function.__code__,
+                function.__defaults__,
+                function.__kwdefaults__,
+                tuple(_all_referred(function)),
+            )
+
+    def reference(self, code: Any) -> tuple[Any, ...] | None:
+        """How a pickler should reduce code of ``__main__`` that an engine may have; None for other code."""
+        if getattr(code, "__module__", None) in MAIN and referable(code):
+            return fetch, (self.refer(code),)
+        return None
+
+    def _by_value(self, value: Any, refusal: Exception | None, root: Any = None) -> bytes:
+        from .byvalue import dumps  # imports cloudpickle: only when something needs it
+
+        def refer(code: Any) -> tuple[Any, ...] | None:
+            return None if code is root else self.reference(code)
+
+        try:
+            return dumps(value, serializer=self._serializer, refer=refer)
+        except Exception as error:
+            from .diagnose import explain
+
+            raise explain(value, refusal or error) from None
+
+
+def referable(code: Any) -> bool:
+    """Can an engine that ran the same ``__main__`` have this code under its name?"""
+    if not is_main_code(code) or "<" in code.__qualname__:
+        return False
+    found: Any = sys.modules.get("__main__")
+    for name in code.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is code
+
+
+def _all_referred(function: FunctionType) -> list[tuple[str, Any]]:
+    """What :func:`referred` gives, also through the functions it gives. (Globals of ``__main__`` are one dict.)"""
+    found: dict[str, Any] = {}
+    todo = [function]
+    while todo:
+        for name, code in referred(todo.pop()):
+            if name not in found:
+                found[name] = code
+                if isinstance(code, FunctionType):
+                    todo.append(code)
+    return list(found.items())
+
+
+def _unchanged(function: FunctionType, known: _Known) -> bool:
+    if function.__code__ is not known.code or function.__defaults__ is not known.defaults:
+        return False
+    if function.__kwdefaults__ is not known.kwdefaults:
+        return False
+    if known.referred:
+        names = function.__globals__
+        return all(names.get(name) is code for name, code in known.referred)
+    return True
+
+
+def _name(function: Any) -> str:
+    name = getattr(function, "__qualname__", None) or getattr(function, "__name__", None)
+    return name if isinstance(name, str) else type(function).__qualname__
+
+
+#: Set by the engine: gives the code that a packed reference names. Raises LookupError where it must ask first.
+fetch_hook: Any = None
+
+
+def fetch(packed: bytes) -> Any:
+    """What a reference inside a pickle becomes when it is opened."""
+    if fetch_hook is not None:
+        return fetch_hook(packed)
+    found: Any = sys.modules["__main__"]
+    for name in decode_reference(packed).qualname.split("."):
+        found = getattr(found, name)
+    return found
+
+
+class _ReferencePickler(pickle.Pickler):
+    """A plain pickler, except that code of ``__main__`` goes as a reference that an engine can ask about."""
+
+    def __init__(self, file: io.BytesIO, book: FunctionBook) -> None:
+        super().__init__(file, PROTOCOL)
+        self._book = book
+
+    def reducer_override(self, value: Any) -> Any:
+        return self._book.reference(value) or NotImplemented

@@ -1,0 +1,182 @@
+"""The one schema of everything that crosses a socket.
+
+A message is a list of frames. The first is a header in msgpack, made and checked by msgspec: a malformed one is a
+:class:`MalformedFrame`, never a crash. Payloads (pickles) are opaque here; small ones lie in the header, larger ones
+follow it as frames of their own.
+
+========  ==================  ===========================================================
+socket    direction           messages
+========  ==================  ===========================================================
+work      host to engine      :class:`Work`, :class:`Stop`, :class:`Refused`
+work      engine to host      :class:`Hello`, :class:`Done`, :class:`Need`, :class:`Farewell`
+control   host to engine      :class:`Revoke`, :class:`Interrupt`
+control   engine to host      :class:`GivenBack`
+========  ==================  ===========================================================
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Union
+
+import msgspec
+
+#: Raised with every change that an older peer would misunderstand.
+PROTOCOL = 1
+
+#: Payloads above this many bytes travel as frames of their own.
+INLINE = 32 * 1024
+
+# How an engine runs a payload.
+CALL = 0  #: (args, kwargs) of one call
+MAP = 1  #: a sequence of items; one outcome, the list of values
+STARMAP = 2  #: the same with an argument tuple an item
+EACH = 3  #: a sequence of items; an outcome for each
+EACHSTAR = 4  #: the same with an argument tuple an item
+
+
+class MalformedFrame(Exception):
+    """A header that is not of the schema."""
+
+
+class Call(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """One task for an engine. ``first``, ``count``: where its items begin and end, for a task whose items end
+    separately. ``frames``: how many frames after the header hold its payload (0: it is in here)."""
+
+    id: int
+    function: bytes
+    payload: bytes
+    kind: int
+    first: int
+    count: int
+    frames: int
+
+
+class Work(msgspec.Struct, array_like=True, tag=1):
+    """Tasks in the order in which they are to run; functions, by key, that the engine has not seen; keys to forget."""
+
+    calls: list[Call]
+    functions: dict[bytes, bytes]
+    forget: list[bytes]
+
+
+class Stop(msgspec.Struct, array_like=True, tag=2):
+    """End when everything received before this is done."""
+
+
+class Refused(msgspec.Struct, array_like=True, tag=3):
+    """The host will not have this engine."""
+
+    reason: str
+
+
+class Outcome(msgspec.Struct, array_like=True, gc=False):
+    """What came of a task, or of one item of it. Times are seconds since the epoch on the engine's clock.
+
+    Engines encode a tuple of these fields in this order: the same bytes, and cheaper to make.
+    """
+
+    id: int
+    status: int
+    item: int
+    started: float
+    completed: float
+    payload: bytes
+    frames: int
+
+
+class Hello(msgspec.Struct, array_like=True, tag=10):
+    """The first message of an engine. The first two fields keep their place and meaning in every version."""
+
+    protocol: int
+    version: str
+    pid: int
+
+
+class Done(msgspec.Struct, array_like=True, tag=11):
+    """Outcomes in the order in which they came about. Engines build this one by hand: see :func:`done_header`."""
+
+    outcomes: list[Outcome]
+
+
+class Need(msgspec.Struct, array_like=True, tag=12):
+    """The engine has no such code: send the function or class of this key by value."""
+
+    key: bytes
+
+
+class Farewell(msgspec.Struct, array_like=True, tag=13):
+    """The engine ends before it could serve; ``failure`` is the packed exception of the initializer."""
+
+    failure: bytes
+
+
+class Revoke(msgspec.Struct, array_like=True, tag=20):
+    """Give back these tasks if they have not begun."""
+
+    ids: list[int]
+
+
+class Interrupt(msgspec.Struct, array_like=True, tag=21):
+    """Raise TaskTimeout in this item of this task if it runs."""
+
+    id: int
+    item: int
+
+
+class GivenBack(msgspec.Struct, array_like=True, tag=22):
+    """Answer to Revoke: the tasks given back, and those that had begun or ended."""
+
+    ids: list[int]
+    kept: list[int]
+
+
+ToEngine = Union[Work, Stop, Refused]
+FromEngine = Union[Hello, Done, Need, Farewell]
+ToControl = Union[Revoke, Interrupt]
+
+_encoder = msgspec.msgpack.Encoder()
+encode = _encoder.encode
+
+_decode_to_engine = msgspec.msgpack.Decoder(ToEngine).decode
+_decode_from_engine = msgspec.msgpack.Decoder(FromEngine).decode
+_decode_to_control = msgspec.msgpack.Decoder(ToControl).decode
+_decode_from_control = msgspec.msgpack.Decoder(GivenBack).decode
+
+
+def to_engine(header: bytes) -> ToEngine:
+    """Decode a header that an engine received on its work socket."""
+    try:
+        return _decode_to_engine(header)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise MalformedFrame(str(error)) from None
+
+
+def from_engine(header: bytes) -> FromEngine:
+    """Decode a header that the host received on its work socket."""
+    try:
+        return _decode_from_engine(header)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise MalformedFrame(str(error)) from None
+
+
+def to_control(header: bytes) -> ToControl:
+    """Decode a header that an engine received on its control socket."""
+    try:
+        return _decode_to_control(header)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise MalformedFrame(str(error)) from None
+
+
+def from_control(header: bytes) -> GivenBack:
+    """Decode a header that the host received on its control socket."""
+    try:
+        return _decode_from_control(header)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise MalformedFrame(str(error)) from None
+
+
+def done_header(count: int, outcomes: bytes) -> bytes:
+    """The header of :class:`Done` from outcomes that are encoded already, one behind the other."""
+    # msgpack: an array of two, the tag, an array of ``count``.
+    return b"\x92\x0b\xdd" + struct.pack(">I", count) + outcomes

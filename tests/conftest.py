@@ -1,0 +1,182 @@
+"""Every test cleans up after itself: what it leaves behind fails it.
+
+Before a test, and before each module's own fixtures, note what is there; afterwards look for more. Much ends a
+moment after the call that ends it, so whatever is found is given some time to go. A test that must leave something
+says what, and why:
+
+    @pytest.mark.leaves_threads("the C library keeps its timer thread")
+"""
+
+import gc
+import multiprocessing.forkserver
+import multiprocessing.resource_tracker
+import os
+import shutil
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import hypothesis
+import pytest
+
+SETTLE = 2.0  # seconds until what is still there is a leftover
+PROC = Path("/proc") if Path("/proc/self/stat").exists() else None  # elsewhere processes and fds go unchecked
+
+# Engines share the cores with hypothesis: how long one example takes says nothing.
+hypothesis.settings.register_profile("parpool", deadline=None)
+hypothesis.settings.load_profile("parpool")
+
+
+# The run -------------------------------------------------------------------------------------------
+
+# In the environment of every program that the tests start, so that one whose parent is gone is still known as ours.
+MARK = ("PARPOOL_TESTS", uuid.uuid4().hex)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Mark what we start, and give it a temporary folder of its own: other runs of parpool are not our leftovers."""
+    os.environ.update([MARK])
+    shared = tempfile.gettempdir()
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", shared)  # pytest keeps the last tmp_paths to look into; let it
+    os.environ["TMPDIR"] = tempfile.tempdir = folder = tempfile.mkdtemp(prefix="pt-", dir=shared)
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
+# The check ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True, scope="module")
+def module_leaves_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail the last test of a module whose own fixtures leave something behind."""
+    yield from watch(request)
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing(request: pytest.FixtureRequest, module_leaves_nothing: None) -> Iterator[None]:
+    """Fail a test that leaves something behind."""
+    yield from watch(request)
+
+
+def watch(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Compare what is there before and after."""
+    watched = [kind for kind in Things._fields if not request.node.get_closest_marker(f"leaves_{kind}")]
+    before = look()
+    outer.append(before)
+    yield
+    outer.pop()
+    left = more_than(before)
+    if any(left[kind] for kind in watched):
+        gc.collect()  # here, not after every test: it takes longer than most of them
+        deadline = time.monotonic() + SETTLE
+        while any(left[kind] for kind in watched) and time.monotonic() < deadline:
+            time.sleep(0.01)
+            left = more_than(before)
+    for earlier in outer:  # what is reported or allowed here is not to be reported again
+        for kind in Things._fields:
+            getattr(earlier, kind).update(left[kind])
+    if found := [name for kind in watched for name in sorted(left[kind].values())]:
+        pytest.fail("left behind: " + "; ".join(found), pytrace=False)
+
+
+class Things(NamedTuple):
+    """What can be left behind, each with its name in words."""
+
+    processes: dict[int, str]
+    threads: dict[threading.Thread, str]
+    files: dict[str, str]
+    fds: dict[int, str]
+
+
+outer: list[Things] = []  # what was there before the tests and modules that are running now
+
+
+def look() -> Things:
+    """What is there now."""
+    return Things(all_processes(), all_threads(), parpool_files(), open_fds())
+
+
+def more_than(before: Things) -> dict[str, dict[Any, str]]:
+    """What is there now and was not before."""
+    now = look()
+    left = {
+        kind: {key: name for key, name in getattr(now, kind).items() if key not in getattr(before, kind)}
+        for kind in Things._fields
+    }
+    left["processes"] = {pid: name for pid in left["processes"] if (name := describe_if_ours(pid))}
+    # A file that was closed and opened again may have another number.
+    if len(now.fds) <= len(before.fds):
+        left["fds"] = {}
+    return left
+
+
+# Where things are -----------------------------------------------------------------------------------
+
+
+def all_processes() -> dict[int, str]:
+    """Every process of the machine, yet without a name: only the few that are new after a test need one."""
+    return {int(pid): "" for pid in os.listdir(PROC) if pid.isdecimal()} if PROC else {}
+
+
+def describe_if_ours(pid: int) -> str | None:
+    """Name a process that descends from this one, or that was started by one that did."""
+    tracker = getattr(multiprocessing.resource_tracker._resource_tracker, "_pid", None)
+    server = getattr(multiprocessing.forkserver._forkserver, "_forkserver_pid", None)
+    if pid in (tracker, server):  # these two of multiprocessing stay until the interpreter ends
+        return None
+    try:
+        state, ancestor = process_status(pid)
+        command = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ").strip()
+        while ancestor not in (0, os.getpid()):
+            ancestor = process_status(ancestor)[1]
+        if ancestor == 0 and "=".join(MARK).encode() not in Path(f"/proc/{pid}/environ").read_bytes():
+            return None
+    except OSError:  # it has ended meanwhile, or is another user's
+        return None
+    return f"process {pid} ({'ended, but not waited for' if state == 'Z' else command[:100]})"
+
+
+def process_status(pid: int) -> tuple[str, int]:
+    """The state and the parent of a process."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return fields[0], int(fields[1])
+
+
+def all_threads() -> dict[threading.Thread, str]:
+    """The threads of this process, except the timer that pytest-timeout has for each test."""
+    threads = threading.enumerate()
+    return {each: f"thread {each.name!r}" for each in threads if not each.name.startswith("pytest_timeout")}
+
+
+def parpool_files() -> dict[str, str]:
+    """What parpool has put where files are shared: sockets, connection files, shared memory."""
+    return {
+        entry.path: f"file {entry.path}"
+        for folder in {tempfile.gettempdir(), "/dev/shm"}
+        if os.path.isdir(folder)
+        for entry in os.scandir(folder)
+        if entry.name.startswith("parpool-")
+    }
+
+
+def open_fds() -> dict[int, str]:
+    """The open file descriptors of this process, except those that multiprocessing keeps until it ends."""
+    if not PROC:
+        return {}
+    kept = {
+        getattr(multiprocessing.resource_tracker._resource_tracker, "_fd", None),
+        getattr(multiprocessing.forkserver._forkserver, "_forkserver_alive_fd", None),
+    }
+    fds = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{name}")
+        except OSError:  # the listing's own
+            continue
+        # Value and Array lie in arenas, files named pym-*, that multiprocessing's heap uses again and again.
+        if int(name) not in kept and "/pym-" not in target:
+            fds[int(name)] = f"fd {name} on {target}"
+    return fds
