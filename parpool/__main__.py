@@ -1,0 +1,116 @@
+"""``python -m parpool script.py args…``: run a script, or a module, with parpool's Pool in place of multiprocessing's.
+
+The script finds ``__main__``, ``sys.argv`` and ``sys.path`` as plain Python gives them, and ends with the same status.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import io
+import os
+import sys
+from importlib.machinery import SourceFileLoader
+from types import CodeType, ModuleType, TracebackType
+from typing import Any
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse the options, patch, and become the script."""
+    parser = argparse.ArgumentParser(
+        prog="python -m parpool",
+        usage="%(prog)s [options] (script.py | -m module) [args ...]",
+        description="Run a script with parpool's Pool in the place of multiprocessing's.",
+    )
+    parser.add_argument("-m", dest="module", action="store_true", help="what follows is a module, as for python -m")
+    parser.add_argument("--retries", type=int, help="runs that a task may have again when its engine dies (default: 0)")
+    parser.add_argument("--task-timeout", type=float, metavar="SECONDS", help="how long a call may run (default: any)")
+    parser.add_argument("--progress", action="store_true", help="show a bar for each map")
+    parser.add_argument("--serializer", choices=("cloudpickle", "dill"), help="for functions that go by value")
+    parser.add_argument("--version", action="store_true", help="print the version and end")
+    parser.add_argument("script", nargs="?", help="path of the script, or name of the module")
+    parser.add_argument("args", nargs=argparse.REMAINDER, help="its arguments")
+    options = parser.parse_args(argv)
+    if options.version:
+        from . import __version__
+
+        print(f"parpool {__version__}")
+        return
+    if not options.script:
+        parser.error("no script was given")
+    defaults: dict[str, Any] = {
+        name: value
+        for name in ("retries", "task_timeout", "progress", "serializer")
+        if (value := getattr(options, name)) not in (None, False)
+    }
+    try:
+        module, code = (_load_module if options.module else _load_script)(options.script)
+    except (OSError, ImportError) as error:
+        parser.exit(2, f"{parser.prog}: can't run {options.script!r}: {error}\n")
+    from .patching import patch
+
+    patch(**defaults)
+    sys.argv[:] = [str(module.__file__) if options.module else options.script, *options.args]
+    _become(module, code)
+
+
+def _load_script(path: str) -> tuple[ModuleType, CodeType]:
+    """The script as the module ``__main__``."""
+    if os.path.isdir(path):
+        raise OSError("it is a folder; name the script in it")
+    absolute = os.path.abspath(path)
+    with io.open_code(absolute) as file:
+        source = file.read()
+    code = compile(source, absolute, "exec", dont_inherit=True)
+    module = ModuleType("__main__")
+    module.__file__ = absolute
+    module.__loader__ = SourceFileLoader("__main__", absolute)
+    vars(module)["__cached__"] = None
+    sys.path[0] = os.path.dirname(os.path.realpath(path))
+    return module, code
+
+
+def _load_module(name: str) -> tuple[ModuleType, CodeType]:
+    """The module, or the ``__main__`` of the package, as the module ``__main__``."""
+    sys.path[0] = os.getcwd()
+    spec = importlib.util.find_spec(name)
+    if spec is not None and spec.submodule_search_locations is not None:
+        name += ".__main__"
+        spec = importlib.util.find_spec(name)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"no module named {name}")
+    code = getattr(spec.loader, "get_code")(name)
+    if code is None:
+        raise ImportError(f"no code object available for {name}")
+    module = importlib.util.module_from_spec(spec)
+    module.__name__ = "__main__"
+    return module, code
+
+
+def _become(module: ModuleType, code: CodeType) -> None:
+    # multiprocessing, pickle and the engines look for ``__main__`` in sys.modules. Our own is kept: a module that is
+    # dropped loses its globals, and this function is one of them.
+    _kept.append(sys.modules["__main__"])
+    sys.modules["__main__"] = module
+    if "__mp_main__" in sys.modules:  # multiprocessing's name for it, under which spawned engines know their classes
+        sys.modules["__mp_main__"] = module
+    try:
+        exec(code, module.__dict__)
+    except SystemExit:
+        raise
+    except BaseException:
+        hook = sys.excepthook
+
+        def without_us(kind: type[BaseException], error: BaseException, tb: TracebackType | None) -> None:
+            while tb is not None and tb.tb_frame.f_code is not code:
+                tb = tb.tb_next
+            hook(kind, error.with_traceback(tb), tb)
+
+        sys.excepthook = without_us
+        raise
+
+
+_kept: list[ModuleType] = []
+
+if __name__ == "__main__":
+    main()
