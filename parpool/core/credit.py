@@ -9,9 +9,9 @@ Kuck, 1987).
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 
-from .state import Engine, Task
+from .state import QUEUED, SENT, Engine, Queue, Task
 
 BATCH = 0.002  #: seconds of work in one batch; an engine holds up to two
 LONG = 0.005  #: a task expected to take longer goes alone
@@ -58,42 +58,61 @@ class Paces:
             if len(self._paces) >= FUNCTIONS:
                 self._paces.popitem(last=False)
             pace = self._paces[function] = Pace()
+        else:
+            self._paces.move_to_end(function)
         pace.learn(seconds, calls)
 
     def get(self, function: bytes) -> Pace | None:
         """The pace of ``function``, or None where it has never been timed."""
         return self._paces.get(function)
 
-    def take(self, engine: Engine, queue: deque[Task], share: int) -> list[Task]:
-        """Take from the left of ``queue`` what ``engine`` should get now: ``share`` tasks at the most.
+    def give(self, engine: Engine, queue: Queue, share: int) -> list[Task]:
+        """Move from the left of ``queue`` into ``engine`` what it should get now: ``share`` tasks at the most.
 
-        Does not touch the engine; may return an empty list where it holds enough already.
+        It may be nothing, where the engine holds enough already; one that holds nothing gets at least one task. What
+        it holds beside one task is never more than two batches of work, so nothing is ever behind a long task.
         """
         batch: list[Task] = []
-        room = 2 * BATCH - engine.load
-        most = min(share, MOST)
+        id, held, tasks, gone = engine.id, engine.held, queue.tasks, queue.gone
+        load = engine.load
+        busy = bool(held)
+        left = min(share, MOST)
         if engine.quota is not None:
-            most = min(most, engine.quota)
-        held = len(engine.held)
+            left = min(left, engine.quota)
         function: bytes | None = None
-        each = 0.0
+        each = single = 0.0
         trusted = 0
-        while queue and len(batch) < most:
-            task = queue[0]
+        while left > 0 and tasks:
+            task = tasks[0]
+            if gone and task.state != QUEUED:
+                tasks.popleft()
+                gone -= 1
+                continue
             if task.function != function:
                 function = task.function
                 pace = self._paces.get(function)
-                if pace is None or not pace.count:
+                if pace is None:
                     each, trusted = LONG, 0
                 else:
                     each, trusted = pace.mean, 2 * pace.count
-            cost = each * (task.weight - task.first) + OVERHEAD
-            if held or batch:
-                if cost > LONG or room < cost or len(batch) + held >= trusted:
-                    break
-            batch.append(queue.popleft())
-            task.cost = cost
-            room -= cost
-            if cost > LONG:
+                single = each + OVERHEAD
+            calls = task.weight - task.first
+            cost = single if calls == 1 else each * calls + OVERHEAD
+            if busy and (load + cost > 2 * BATCH or len(held) >= trusted):
                 break
+            busy = True
+            del tasks[0]
+            task.state = SENT
+            task.engine = id
+            task.cost = cost
+            load += cost
+            held[task.id] = task
+            if task.limit is not None:
+                engine.limited += 1
+            batch.append(task)
+            left -= 1
+        queue.gone = gone
+        engine.load = load
+        if engine.quota is not None:
+            engine.quota -= len(batch)
         return batch

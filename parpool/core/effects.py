@@ -46,7 +46,7 @@ class Effects:
         self.deliver: list[tuple[Task, Report | Ending, int | None]] = []
         #: (engine, its next tasks in the order in which it is to run them)
         self.send: list[tuple[int, list[Task]]] = []
-        #: (engine, ids of tasks that it is to give back if they have not begun)
+        #: (engine, ids of tasks of which it is to give back what has not begun: the task, or its last items)
         self.revoke: list[tuple[int, list[int]]] = []
         #: (engine, id of the task and item of it whose time is up: raise TaskTimeout in it)
         self.interrupt: list[tuple[int, int, int]] = []

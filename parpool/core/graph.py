@@ -1,14 +1,16 @@
 """Tasks that wait for other tasks: when (``after``) and where (``follow``) they may run.
 
-The graph holds only what is waiting and, for a bounded time, how the tasks ended that others may still name. It
-answers with verdicts; the scheduler acts on them.
+The graph holds only what is waiting and, for a bounded time, how the tasks ended that others may still name. What a
+waiting task needs is kept as a tally, so the end of a task that a thousand wait for costs a thousand small steps, and
+nothing that a waiting task has seen end can be forgotten under it. The graph answers with verdicts; the scheduler
+acts on them.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 from .state import Dependency, Task
 
@@ -18,19 +20,65 @@ REMEMBERED = 65536  #: ended tasks whose end is remembered for those that will d
 READY, BLOCKED, NEVER = "ready", "blocked", "never"
 
 
+class _Tally:
+    """How far one dependency is met."""
+
+    __slots__ = ("word", "dependency", "pending", "met", "excluded", "unknown", "ran")
+
+    def __init__(self, word: str, dependency: Dependency) -> None:
+        self.word = word
+        self.dependency = dependency
+        self.pending: set[int] = set()  #: named, and not ended
+        self.met = 0
+        self.excluded: int | None = None  #: one that ended in a way that the dependency excludes
+        self.unknown: int | None = None  #: one that nothing is known of
+        self.ran: set[int] = set()  #: the engines of those that meet it
+
+    def note(self, id: int, success: bool, engine: int | None) -> None:
+        """One of the tasks that it names has ended."""
+        if self.dependency.success if success else self.dependency.failure:
+            self.met += 1
+            if engine is not None:
+                self.ran.add(engine)
+        else:
+            self.excluded = id
+
+    def verdict(self) -> tuple[str, str]:
+        """What to do, and for NEVER why."""
+        if self.dependency.all:
+            if self.unknown is None and self.excluded is None:
+                return (BLOCKED if self.pending else READY), ""
+        elif self.met or not self.dependency.ids:
+            return READY, ""
+        elif self.pending:
+            return BLOCKED, ""
+        if self.unknown is not None:
+            return NEVER, f"{self.word}: no task {self.unknown} is known (unknown, or forgotten long after its end)"
+        if self.dependency.all:
+            return NEVER, f"{self.word}: task {self.excluded} ended in a way that this dependency excludes"
+        return NEVER, f"{self.word}: every task that it named ended in a way that this dependency excludes"
+
+    def places(self) -> frozenset[int] | None:
+        """The engines that ran what meets it; None where it names nothing."""
+        if not self.dependency.ids:
+            return None
+        if self.dependency.all and len(self.ran) > 1:
+            return frozenset()  # no engine ran all of them
+        return frozenset(self.ran)
+
+
 class Graph:
     """Who waits for whom."""
 
-    __slots__ = ("_ended", "_waiting", "_dependents", "_open", "_expiries")
+    __slots__ = ("_ended", "_waiting", "_dependents", "_expiries")
 
     def __init__(self) -> None:
         #: id of an ended task -> (did it succeed, the engine that ran it)
         self._ended: OrderedDict[int, tuple[bool, int | None]] = OrderedDict()
-        self._waiting: dict[int, Task] = {}
+        self._waiting: dict[int, tuple[Task, list[_Tally]]] = {}
         #: id of a live task -> ids of the tasks that wait for it, in order
         self._dependents: dict[int, dict[int, None]] = {}
-        #: id of a waiting task -> how many of the tasks it names have not ended
-        self._open: dict[int, int] = {}
+        #: (when, id): a heap of when waiting tasks lose their patience, and some that wait no more
         self._expiries: list[tuple[float, int]] = []
 
     def __len__(self) -> int:
@@ -38,110 +86,72 @@ class Graph:
 
     def waiting(self) -> Iterator[Task]:
         """The tasks that wait, in the order in which they came."""
-        return iter(self._waiting.values())
+        return (task for task, _ in self._waiting.values())
 
-    def judge(self, task: Task, alive: Collection[int]) -> tuple[str, str]:
-        """``READY``, ``BLOCKED`` or ``NEVER``, and for the last the reason. ``alive``: ids of tasks not yet ended."""
-        verdict = READY
+    def add(self, task: Task, alive: Callable[[int], bool], now: float) -> tuple[str, str]:
+        """Judge a new task; keep it where the verdict is BLOCKED. ``alive``: is this the id of a task not yet ended?"""
+        tallies = []
         for word, dependency in (("after", task.after), ("follow", task.follow)):
             if dependency is None:
                 continue
-            met, failed, pending, unknown = self._count(dependency, alive)
-            if unknown and (dependency.all or not (met or pending)):
-                return NEVER, f"{word}: no task {unknown[0]} is known (unknown, or forgotten long after its end)"
-            if dependency.all:
-                if failed:
-                    return NEVER, f"{word}: task {failed[0]} ended in a way that this dependency excludes"
-                if pending:
-                    verdict = BLOCKED
-            elif not met and dependency.ids:
-                if not pending:
-                    return NEVER, f"{word}: every task that it named ended in a way that this dependency excludes"
-                verdict = BLOCKED
-        return verdict, ""
-
-    def _count(self, dependency: Dependency, alive: Collection[int]) -> tuple[int, list[int], int, list[int]]:
-        met, pending = 0, 0
-        failed: list[int] = []
-        unknown: list[int] = []
-        for id in dependency.ids:
-            end = self._ended.get(id)
-            if end is not None:
-                if (dependency.success if end[0] else dependency.failure):
-                    met += 1
+            tally = _Tally(word, dependency)
+            tallies.append(tally)
+            for id in dependency.ids:
+                end = self._ended.get(id)
+                if end is not None:
+                    tally.note(id, *end)
+                elif alive(id) and id != task.id:
+                    tally.pending.add(id)
                 else:
-                    failed.append(id)
-            elif id in alive:
-                pending += 1
-            else:
-                unknown.append(id)
-        return met, failed, pending, unknown
-
-    def places(self, task: Task) -> frozenset[int] | None:
-        """Engines on which ``follow`` lets a ready task run; None where it does not say."""
-        dependency = task.follow
-        if dependency is None or not dependency.ids:
-            return None
-        ran: list[int] = []
-        for id in dependency.ids:
-            end = self._ended.get(id)
-            if end is not None and (dependency.success if end[0] else dependency.failure) and end[1] is not None:
-                ran.append(end[1])
-        places = frozenset(ran)
-        if dependency.all and len(places) > 1:
-            return frozenset()  # no engine ran all of them
-        return places
-
-    def hold(self, task: Task, alive: Collection[int], now: float) -> None:
-        """Keep a blocked task until the tasks that it names have ended."""
-        named = (task.after.ids if task.after else frozenset()) | (task.follow.ids if task.follow else frozenset())
-        pending = [id for id in named if id in alive]
-        for id in pending:
-            self._dependents.setdefault(id, {})[task.id] = None
-        self._waiting[task.id] = task
-        self._open[task.id] = len(pending)
-        if task.patience is not None:
-            heapq.heappush(self._expiries, (now + task.patience, task.id))
+                    tally.unknown = id
+        verdict, reason = _verdict(task, tallies)
+        if verdict == BLOCKED:
+            self._waiting[task.id] = task, tallies
+            for tally in tallies:
+                for id in tally.pending:
+                    self._dependents.setdefault(id, {})[task.id] = None
+            if task.patience is not None:
+                self._expire_at(now + task.patience, task.id)
+        return verdict, reason
 
     def drop(self, task: Task) -> None:
         """Forget a task that waits no longer."""
-        del self._waiting[task.id]
-        del self._open[task.id]
-        for dependency in (task.after, task.follow):
-            for id in dependency.ids if dependency else ():
+        _, tallies = self._waiting.pop(task.id)
+        for tally in tallies:
+            for id in tally.pending:
                 dependents = self._dependents.get(id)
                 if dependents is not None:
                     dependents.pop(task.id, None)
                     if not dependents:
                         del self._dependents[id]
 
-    def ended(self, task: Task, success: bool, engine: int | None) -> list[Task]:
-        """Note the end of a task; answers which waiting tasks must be judged again."""
-        if task.remembered:
-            self._ended[task.id] = (success, engine)
+    def ended(self, id: int, remembered: bool, success: bool, engine: int | None) -> list[tuple[Task, str, str]]:
+        """Note the end of a task; gives the tasks that wait no more because of it, with verdict and reason."""
+        if remembered:
+            self._ended[id] = (success, engine)
             if len(self._ended) > REMEMBERED:
                 self._ended.popitem(last=False)
-        dependents = self._dependents.pop(task.id, None)
-        if not dependents:
-            return []
-        if not task.remembered:  # somebody names it after all
-            self._ended[task.id] = (success, engine)
-        again = []
-        for id in dependents:
-            waiting = self._waiting[id]
-            self._open[id] -= 1
-            # With "all", nothing changes until the last one ends, unless this end excludes it for good.
-            patient = self._open[id] and success and _wants_all_successes(waiting)
-            if not patient:
-                again.append(waiting)
-        return again
+        decided = []
+        for waiting in self._dependents.pop(id, ()):
+            task, tallies = self._waiting[waiting]
+            for tally in tallies:
+                if id in tally.pending:
+                    tally.pending.remove(id)
+                    tally.note(id, success, engine)
+            verdict, reason = _verdict(task, tallies)
+            if verdict != BLOCKED:
+                decided.append((task, verdict, reason))
+        for task, _, _ in decided:
+            self.drop(task)
+        return decided
 
-    def expired(self, now: float) -> Iterable[Task]:
-        """Waiting tasks whose patience has ended."""
+    def expired(self, now: float) -> Iterator[Task]:
+        """Drop the tasks whose patience has ended, one by one."""
         while self._expiries and self._expiries[0][0] <= now:
             _, id = heapq.heappop(self._expiries)
-            task = self._waiting.get(id)
-            if task is not None:
+            if id in self._waiting:
+                task, _ = self._waiting[id]
+                self.drop(task)
                 yield task
 
     def next_expiry(self) -> float | None:
@@ -150,6 +160,24 @@ class Graph:
             heapq.heappop(self._expiries)
         return self._expiries[0][0] if self._expiries else None
 
+    def _expire_at(self, when: float, id: int) -> None:
+        heapq.heappush(self._expiries, (when, id))
+        if len(self._expiries) > 2 * len(self._waiting):  # long patience must not keep what waits no more
+            self._expiries = [entry for entry in self._expiries if entry[1] in self._waiting]
+            heapq.heapify(self._expiries)
 
-def _wants_all_successes(task: Task) -> bool:
-    return all(d is None or (d.all and d.success) for d in (task.after, task.follow))
+
+def _verdict(task: Task, tallies: list[_Tally]) -> tuple[str, str]:
+    """On all that a task waits for; a task that is ready learns its places."""
+    blocked = False
+    for tally in tallies:
+        verdict, reason = tally.verdict()
+        if verdict == NEVER:
+            return verdict, reason
+        blocked = blocked or verdict == BLOCKED
+    if blocked:
+        return BLOCKED, ""
+    for tally in tallies:
+        if tally.word == "follow":
+            task.places = tally.places()
+    return READY, ""

@@ -6,6 +6,7 @@ The states diagram of the manual is drawn from :data:`MOVES`; the tests refuse e
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 # -- states of a task ---------------------------------------------------------------------------------------------
@@ -47,24 +48,32 @@ class Task:
     differ: a task is then made in a third of the time, and a million queued ones take a third of the memory.
     """
 
+    # what its submitter says
     kind: int = 0  #: opaque: how the engine is to run the payload
-    count: int = 1  #: items that end separately; 1 for a plain call
-    weight: int = 1  #: calls of the function in it, for the running mean
-    first: int = 0  #: the first item that has not ended
+    count: int = 1  #: items that end separately; 1 for a plain call. A cut lowers it
+    weight: int = 1  #: calls of the function in it, for the running mean; where there are items, one each
     retries: int = 0  #: how often an item may run again after the death of its engine
-    attempts: int = 0  #: engines that died under the item ``first``
     limit: float | None = None  #: seconds that an item may run
     targets: frozenset[int] | None = None  #: engines that may run it; None: any
-    excluded: frozenset[int] | None = None  #: engines that said UNMET
     after: Dependency | None = None  #: when it may run
     follow: Dependency | None = None  #: where it may run: on engines that ran these
     patience: float | None = None  #: seconds to wait for dependencies
     remembered: bool = False  #: others may depend on it after its end
     tag: Any = None  #: opaque: the submitter's own mark
+
+    # what has become of it
     state: str = NEW
+    queue: Queue | None = None  #: where it stands, or stood last; None: with those that any engine may run
     engine: int | None = None  #: where it is, while SENT or REVOKING
     cost: float = 0.0  #: seconds that it was expected to take when it was sent
+    first: int = 0  #: the first item that has not ended
+    failed: bool = False  #: an item of it, before the last, did not end well
+    attempts: int = 0  #: engines that died under its items up to ``reached``
+    reached: int = 0  #: the last item that was begun on an engine that died
+    places: frozenset[int] | None = None  #: the engines that ``follow`` came to; None: it does not say
+    excluded: frozenset[int] | None = None  #: engines that said UNMET
     aborting: bool = False  #: asked back in order to be dropped
+    whole: int | None = None  #: id of the task that it was cut from
 
     def __init__(self, id: int, function: bytes = b"", payload: Any = b"", door: Any = None, **more: Any) -> None:
         self.id = id
@@ -79,24 +88,72 @@ class Task:
         return f"<Task {self.id} {self.state}>"
 
 
+class Queue:
+    """Tasks in the order in which they are to be sent.
+
+    A task that ends while it stands here is counted out and left where it is, as to take it out would be a walk
+    through the queue. When more than half of the queue is such, it sheds them.
+    """
+
+    __slots__ = ("tasks", "gone", "engines")
+
+    def __init__(self, engines: frozenset[int] | None = None) -> None:
+        self.tasks: deque[Task] = deque()  #: those queued, and those counted out
+        self.gone = 0  #: how many are counted out
+        self.engines = engines  #: who may take from it; None: all
+
+    def __len__(self) -> int:
+        return len(self.tasks) - self.gone
+
+    def __iter__(self) -> Iterator[Task]:
+        return (task for task in self.tasks if task.state == QUEUED)
+
+    def count_out(self) -> None:
+        """A task in here has ended."""
+        self.gone += 1
+        if 2 * self.gone > len(self.tasks):
+            self.tasks = deque(self)
+            self.gone = 0
+
+    def clear(self) -> None:
+        """Let go of all tasks."""
+        self.tasks.clear()
+        self.gone = 0
+
+
 class Engine:
     """One process that runs tasks in the order in which it gets them."""
 
-    __slots__ = ("id", "held", "own", "load", "quota", "since", "limited", "overdue", "retiring", "stopped", "killed", "groups")
+    __slots__ = (
+        "id",
+        "held",
+        "own",
+        "groups",
+        "load",
+        "quota",
+        "since",
+        "asked",
+        "limited",
+        "overdue",
+        "retiring",
+        "stopped",
+        "killed",
+    )
 
     def __init__(self, id: int, quota: int | None, now: float) -> None:
         self.id = id
         self.held: dict[int, Task] = {}  #: sent and not ended, in the order sent; the first is the one that runs
-        self.own: deque[Task] = deque()  #: queued for this engine and no other
+        self.own = Queue(frozenset((id,)))  #: queued for this engine and no other
+        self.groups: dict[frozenset[int], Queue] = {}  #: queued for several engines, of which it is one
         self.load = 0.0  #: expected seconds of the tasks that it holds
         self.quota = quota  #: tasks that it may still be given; None: no limit
         self.since = now  #: when the first held task, or item of it, is thought to have begun
+        self.asked = -1  #: what it holds was offered to the engines that were idle then: see ``stuck.py``
         self.limited = 0  #: how many of the held tasks have a time limit
-        self.overdue: int | None = None  #: id of the task that was interrupted and has not ended yet
+        self.overdue: tuple[int, int] | None = None  #: task and item that was interrupted and has not ended yet
         self.retiring = False  #: it gets nothing more
         self.stopped = False  #: the host was asked to let it end
         self.killed = False  #: the host was asked to end it
-        self.groups: set[frozenset[int]] = set()  #: the sets of targets with queued tasks that it belongs to
 
     def __repr__(self) -> str:
         return f"<Engine {self.id} holds {len(self.held)}>"

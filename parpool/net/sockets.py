@@ -14,6 +14,9 @@ from collections.abc import Callable, Sequence
 import zmq
 
 Frames = list[bytes]
+# As plain ints: an enum's | costs more than the send that it is for.
+_NOW = int(zmq.NOBLOCK)
+_MORE = int(zmq.SNDMORE)
 COPY_BELOW = 64 * 1024  #: frames from this size on are handed to zmq without a copy
 
 
@@ -61,11 +64,11 @@ class Router:
         """Send a message; False where no such peer is connected."""
         try:
             if not frames:
-                self.socket.send_multipart((peer.encode(), header), zmq.NOBLOCK)
+                self.socket.send_multipart((peer.encode(), header), _NOW)
             else:
-                self.socket.send_multipart((peer.encode(), header), zmq.SNDMORE)
+                self.socket.send_multipart((peer.encode(), header), _MORE)
                 for frame in frames[:-1]:
-                    self.socket.send(frame, zmq.SNDMORE, copy=len(frame) < COPY_BELOW)
+                    self.socket.send(frame, _MORE, copy=len(frame) < COPY_BELOW)
                 self.socket.send(frames[-1], copy=len(frames[-1]) < COPY_BELOW)
             return True
         except zmq.ZMQError as error:
@@ -76,7 +79,7 @@ class Router:
     def receive(self) -> tuple[str, Frames] | None:
         """The next message and its sender, if one is there."""
         try:
-            frames = self.socket.recv_multipart(zmq.NOBLOCK)
+            frames = self.socket.recv_multipart(_NOW)
         except zmq.Again:
             return None
         return frames[0].decode("utf-8", "replace"), frames[1:]
@@ -99,15 +102,15 @@ class Dealer:
         if not frames:
             self.socket.send(header)
         else:
-            self.socket.send(header, zmq.SNDMORE)
+            self.socket.send(header, _MORE)
             for frame in frames[:-1]:
-                self.socket.send(frame, zmq.SNDMORE, copy=len(frame) < COPY_BELOW)
+                self.socket.send(frame, _MORE, copy=len(frame) < COPY_BELOW)
             self.socket.send(frames[-1], copy=len(frames[-1]) < COPY_BELOW)
 
     def receive(self, wait: bool = True) -> Frames | None:
         """The next message; with ``wait=False`` None where none is there."""
         try:
-            return self.socket.recv_multipart(0 if wait else zmq.NOBLOCK)
+            return self.socket.recv_multipart(0 if wait else _NOW)
         except zmq.Again:
             return None
 

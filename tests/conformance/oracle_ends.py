@@ -151,10 +151,11 @@ def terminate_drops_what_is_queued(kit: Kit):
 MESSAGE = "pool objects cannot be passed between processes or pickled"
 
 
-@case([("NotImplementedError", MESSAGE)] * 3)
+@case([(True, True)] * 3)
 def pools_cannot_be_pickled(kit: Kit):
     pool = kit.pool
-    return [error(pickle.dumps, pool), error(copy.copy, pool), error(pool.apply, tasks.give, (pool,))]
+    found = [caught(pickle.dumps, pool), caught(copy.copy, pool), caught(pool.apply, tasks.give, (pool,))]
+    return [(isinstance(e, NotImplementedError), MESSAGE in str(e)) for e in found]
 
 
 @case((True, True))

@@ -20,13 +20,12 @@ def ready(kit: Kit):
     return before, result.ready(), value
 
 
-@case((("TimeoutError", ""), True, 5))
+@case(("TimeoutError", True, 5))
 def get_with_a_timeout(kit: Kit):
     result = kit.pool.apply_async(tasks.wait_at, (str(kit.gate()), 5))
     found = caught(result.get, timeout=0.05)
     kit.gate().touch()
-    text = type(found).__name__, str(found)
-    return text, type(found) is multiprocessing.TimeoutError, result.get(30)
+    return type(found).__name__, type(found) is multiprocessing.TimeoutError, result.get(30)
 
 
 @case(["TimeoutError"] * 4)
@@ -312,7 +311,7 @@ def imap_with_a_buffer(kit: Kit):
     return ordered, unordered, bounded and len(taken) == 10 and len(list(values)) == 990
 
 
-@ours([("ValueError", True), ("ValueError", True), ("TypeError", True)])
+@ours([(True, True)] * 3)
 def buffersize_that_makes_no_sense(kit: Kit):
     found = [caught(kit.pool.imap, tasks.square, [1], buffersize=size) for size in (0, -1, "x")]
-    return [(type(e).__name__, "buffersize" in str(e)) for e in found]
+    return [(isinstance(e, (ValueError, TypeError)), "buffersize" in str(e)) for e in found]

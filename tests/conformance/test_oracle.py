@@ -6,6 +6,7 @@ import inspect
 import multiprocessing.pool
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import oracle
 import oracle_calls  # noqa: F401  (each registers its cases)
@@ -14,6 +15,7 @@ import oracle_errors  # noqa: F401
 import oracle_life  # noqa: F401
 import oracle_ours  # noqa: F401
 import oracle_results  # noqa: F401
+import oracle_tasks
 import pytest
 import scripts
 from oracle import Case, Kit
@@ -31,9 +33,18 @@ def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     """One implementation, with a pool for the cases that need none of their own."""
     kit = KITS[request.param](tmp_path_factory.mktemp("kit"))
     kit.pool = kit.Pool(2)
+    _warm_up(kit.pool)
     yield kit
     oracle.end(kit.pool)
     kit.pool = None
+
+
+def _warm_up(pool: Any) -> None:
+    """What a pool makes when it first needs it, and keeps, is not for the first case that needs it to answer for."""
+    data = b"x" * 5_000_000
+    pool.map(oracle_tasks.give, [data] * 8, 1)
+    results = [pool.apply_async(oracle_tasks.give, (data,), callback=len) for _ in range(8)]
+    oracle.until(lambda: all(result.ready() for result in results))
 
 
 @pytest.fixture

@@ -131,7 +131,8 @@ def stop_iteration():
         for chunk in (1, 6):
             got = caught(pool.map, stop_at_three, range(6), chunk)
             assert "StopIteration" in f"{got!r} {got.__cause__!r}", repr(got)
-        assert "StopIteration" in repr(caught(list, pool.imap(stop_at_three, range(6))))
+        got = caught(list, pool.imap(stop_at_three, range(6)))
+        assert "StopIteration" in f"{got!r} {got.__cause__!r}", repr(got)
         still_works(pool)
 
 
