@@ -44,6 +44,8 @@ class Pool:
     cannot be right, OSError where the processes cannot be started.
     """
 
+    _state = TERMINATE  # until it runs: a half-made pool has nothing to warn about
+
     def __init__(
         self,
         processes: int | None = None,
@@ -57,7 +59,6 @@ class Pool:
         progress: bool = False,
         serializer: str = "cloudpickle",
     ) -> None:
-        self._state = TERMINATE  # until it runs: a half-made pool has nothing to warn about
         self._ctx = context or multiprocessing.get_context()
         if processes is None:
             processes = cpu_count()
@@ -69,6 +70,7 @@ class Pool:
             raise TypeError("initializer must be a callable")
         self._processes = processes
         self._options = _options(retries, task_timeout)
+        self._plain = None if self._options == TaskOptions() else self._options  # None costs a call nothing
         self._progress = progress
         self._crew = LocalCrew(self._ctx, initializer, tuple(initargs))
         self.client = Client.embedded(self._crew, processes, quota=maxtasksperchild, serializer=serializer)
@@ -90,8 +92,8 @@ class Pool:
     ) -> Any:
         """``func(*args, **kwds)`` on an engine; waits for its value."""
         self._check_running()
-        result = CallResult(self._link, self, "")
-        options = self._options if retries is None and task_timeout is None else self._choose(retries, task_timeout)
+        result = CallResult(self._link, self)
+        options = self._plain if retries is None and task_timeout is None else self._choose(retries, task_timeout)
         self._link.call(result, func, args, kwds, options, False)
         return result.get()
 
@@ -111,10 +113,12 @@ class Pool:
         ``callback(value)`` or ``error_callback(exception)`` is called, in a thread for that, before the result counts
         as ready.
         """
-        self._check_running()
-        result = CallResult(self._link, self, "", callback, error_callback)
-        options = self._options if retries is None and task_timeout is None else self._choose(retries, task_timeout)
-        self._link.call(result, func, args, kwds, options)
+        if self._state != RUN:
+            raise ValueError("Pool not running")
+        link = self._link
+        result = CallResult(link, self, callback, error_callback)
+        options = self._plain if retries is None and task_timeout is None else self._choose(retries, task_timeout)
+        link.call(result, func, args, kwds, options)
         return result
 
     # -- maps -------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from ..net.loop import Baton, Waitable
 from ..wire.failure import pack_failure, unpack_failure
 from ..wire.functions import Function, FunctionBook
 from ..wire.messages import EACH
+from ..wire.payload import PROTOCOL
 from .result import AsyncResult, CallResult
 
 
@@ -88,8 +89,10 @@ class EmbeddedLink:
             host.start()
         except BaseException:
             crew.end()
+            self._baton.discard()
             host.close()
             raise
+        self._baton.start()
         _links.add(self)
 
     # -- calls ------------------------------------------------------------------------------------------------
@@ -101,16 +104,18 @@ class EmbeddedLink:
         if self._foreign or self.failure is not None:
             self._refuse(result)
             return
-        book = self._book
         try:
-            described = book.function(function)
-            payload = book.dumps((args, kwds))
+            described = self._book.function(function)
+            try:
+                payload = _pickle((args, kwds), PROTOCOL)
+            except Exception:
+                payload = b"__main__"
+            if b"_main__" in payload:
+                payload = self._book.dumps((args, kwds))  # the long way, see there
         except Exception as error:
             result.fail(error)
             return
-        result._name = described.name
-        key = described.key
-        host = self._host
+        result._name, key, host = described.name, described.key, self._host
         if key not in host.functions:
             host.define(key, described.blob)
         result._id = id = self._next_id()
@@ -212,6 +217,10 @@ class EmbeddedLink:
         """End the engines now. What has not ended fails with TaskAborted."""
         if self._foreign:
             return
+        if self._baton.mine():
+            # The last reference to the pool went with the result that was just delivered.
+            threading.Thread(target=self.terminate, name="parpool-ending").start()
+            return
         with self._ending:
             if self._closed:
                 return
@@ -221,8 +230,8 @@ class EmbeddedLink:
             self._host.order(lambda: self._abandon(errand))
             self._baton.wait(errand)
             self._closed = True
-            self._crew.end()
             self._baton.close()
+            self._crew.end()
             self._run_last_callbacks()
             self._host.close()
             _links.discard(self)
@@ -309,6 +318,10 @@ class EmbeddedLink:
     def _become_foreign(self) -> None:
         self._foreign = True
         self._closed = True
+        self._crew.disown()
+
+
+_pickle = pickle.dumps
 
 
 class _Errand:

@@ -8,7 +8,7 @@ Flynn, 1992). A slice of a range or of an array travels as what it is.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import status as codes
@@ -93,8 +93,6 @@ def chunk_size(link: Link, function: Function, left: int) -> int:
 class MapResult(AsyncResult):
     """The result of a map: a list, in the order of the items."""
 
-    __slots__ = ("_feed", "_total", "_tasks", "_pieces", "_ended", "_error", "_opened", "_bar", "_sending")
-
     def __init__(
         self,
         link: Link,
@@ -104,7 +102,8 @@ class MapResult(AsyncResult):
         error_callback: Callable[[BaseException], object] | None = None,
         bar: Any = None,
     ) -> None:
-        super().__init__(link, owner, name, callback, error_callback)
+        super().__init__(link, owner, callback, error_callback)
+        self._name = name
         self._feed: Feed | None = None
         self._total = 0
         self._tasks: list[int] = []
@@ -194,6 +193,16 @@ class MapResult(AsyncResult):
             for piece in self._pieces.values():
                 piece.payload = b""
         return self._opened
+
+    def __iter__(self) -> Iterator[Any]:
+        start = 0
+        while start < self._total and self._error is None:
+            piece = self._pieces.get(start)
+            if piece is None or self._opened is not None:
+                break
+            yield from self._open(piece)
+            start += piece.size
+        yield from self.get()[start:]
 
     def _open(self, piece: Arrived) -> list[Any]:
         value = piece.value()

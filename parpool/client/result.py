@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from datetime import datetime, timezone
 from time import time
+from types import GenericAlias
 from typing import TYPE_CHECKING, Any
 
 from .. import status as codes
@@ -30,35 +31,27 @@ class AsyncResult:
     be awaited in a coroutine, and it gives a :class:`concurrent.futures.Future` where one is needed.
     """
 
-    __slots__ = (
-        "_link",
-        "_owner",
-        "_name",
-        "_done",
-        "_parked",
-        "_callback",
-        "_error_callback",
-        "_listeners",
-        "_submitted",
-        "__weakref__",
-    )
+    # The defaults of a result that nothing has happened to yet lie in the class: there may be a million of them.
+    _name = ""
+    _done = False
+    _parked: list[threading.Lock] | None = None
+    _callback: Callable[[Any], object] | None = None
+    _error_callback: Callable[[BaseException], object] | None = None
+    _listeners: list[Callable[[AsyncResult], object]] | None = None
 
     def __init__(
         self,
         link: Link,
         owner: object,
-        name: str,
         callback: Callable[[Any], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
     ) -> None:
         self._link = link
         self._owner = owner  # keeps the pool alive while its results are
-        self._name = name
-        self._done = False
-        self._parked: list[threading.Lock] | None = None
-        self._callback = callback
-        self._error_callback = error_callback
-        self._listeners: list[Callable[[AsyncResult], object]] | None = None
+        if callback is not None:
+            self._callback = callback
+        if error_callback is not None:
+            self._error_callback = error_callback
         self._submitted = time()
 
     # -- the stdlib's four ------------------------------------------------------------------------------------
@@ -70,9 +63,7 @@ class AsyncResult:
         :class:`multiprocessing.TimeoutError`.
         """
         if not self._done and not self._link.wait(self, timeout):
-            from multiprocessing import TimeoutError
-
-            raise TimeoutError("Result not ready.")
+            self._time_out()
         return self._value()
 
     def wait(self, timeout: float | None = None) -> None:
@@ -175,8 +166,7 @@ class AsyncResult:
 
     @property
     def wall_time(self) -> float:
-        """Seconds from the submission to the arrival of the last outcome. Waits for it."""
-        self.wait()
+        """Seconds from the submission to the arrival of the last outcome; while there is none, until now."""
         return self.elapsed
 
     @property
@@ -194,12 +184,25 @@ class AsyncResult:
         """The values, each as soon as it and those before it have arrived."""
         yield self.get()
 
+    def __dir__(self) -> list[str]:
+        # Without r and result: what looks at every attribute, as a manager does, should not have to wait.
+        return [name for name in super().__dir__() if name not in ("r", "result")]
+
+    def __class_getitem__(cls, item: Any) -> GenericAlias:
+        return GenericAlias(cls, item)
+
     def __repr__(self) -> str:
         state = "pending" if not self._done else "ready" if self._failure() is None else "failed"
         return f"<{type(self).__name__} {self._name}: {state}>"
 
     def __reduce__(self) -> Any:
         raise NotImplementedError("results cannot be passed between processes or pickled")
+
+    @staticmethod
+    def _time_out() -> None:
+        from multiprocessing import TimeoutError
+
+        raise TimeoutError("Result not ready.")
 
     # -- for subclasses ---------------------------------------------------------------------------------------
 
@@ -273,32 +276,29 @@ class AsyncResult:
                 listener(self)
 
 
+_CLOSED: Any = object()  #: stands for the value of a result that was not opened yet
+
+
 class CallResult(AsyncResult):
     """The result of one call."""
 
-    __slots__ = ("_id", "_outcome", "_engine", "_received", "_opened", "_task")
+    _id = -1
+    _engine: int | None = None
+    _received = 0.0
+    _task: Any = None
+    _outcome: Any = None
+    _opened: Any = _CLOSED
 
-    def __init__(
-        self,
-        link: Link,
-        owner: object,
-        name: str,
-        callback: Callable[[Any], object] | None = None,
-        error_callback: Callable[[BaseException], object] | None = None,
-    ) -> None:
-        # Written out, not super().__init__: a tenth of the cost of a call lies here.
-        self._link = link
-        self._owner = owner
-        self._name = name
-        self._done = False
-        self._parked = None
-        self._callback = callback
-        self._error_callback = error_callback
-        self._listeners = None
-        self._submitted = time()
-        self._id = -1
-        self._outcome: Any = None
-        self._opened: Any = _CLOSED
+    def get(self, timeout: float | None = None) -> Any:
+        """The value, when it has arrived; raises the exception of the call. See :meth:`AsyncResult.get`."""
+        if not self._done and not self._link.wait(self, timeout):
+            self._time_out()
+        outcome = self._outcome
+        if self._opened is _CLOSED and outcome.status == 0:
+            opened = self._opened = pickle.loads(outcome.payload)
+            outcome.payload = b""
+            return opened
+        return self._value()
 
     def deliver(self, task: Any, outcome: Any, engine: int | None) -> None:
         """The outcome has arrived (called by whoever drives the loop)."""
@@ -357,9 +357,6 @@ class CallResult(AsyncResult):
 
     def _ids(self) -> list[int]:
         return [self._id] if self._id >= 0 else []
-
-
-_CLOSED: Any = object()
 
 
 def _wake(lock: threading.Lock) -> None:

@@ -65,7 +65,12 @@ class IMapIterator:
                 self._send_more()
                 self._mark()
         else:
-            self._reader = _Reader(self, iter(iterable))
+            try:
+                iterator = iter(iterable)
+            except Exception as error:  # by contract it comes out of the first next()
+                self.finished(0, error)
+            else:
+                self._reader = _Reader(self, iterator)
 
     # -- the iterator -----------------------------------------------------------------------------------------
 
@@ -94,7 +99,10 @@ class IMapIterator:
             return pickle.loads(outcome.payload)
         if isinstance(outcome, _Unsent):
             raise outcome.error
-        raise exception_of(self._function.name, task, outcome, engine)
+        error = exception_of(self._function.name, task, outcome, engine)
+        if isinstance(error, StopIteration):  # it would end the iteration
+            raise RuntimeError("the task raised StopIteration") from error
+        raise error
 
     def _pop(self) -> Any:
         if self._ordered:

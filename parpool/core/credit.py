@@ -51,6 +51,9 @@ class Paces:
     def __init__(self) -> None:
         self._paces: OrderedDict[bytes, Pace] = OrderedDict()
 
+    def __len__(self) -> int:
+        return len(self._paces)
+
     def learn(self, function: bytes, seconds: float, calls: int) -> None:
         """Take in ``calls`` calls of ``function`` that took ``seconds`` together."""
         pace = self._paces.get(function)
@@ -74,43 +77,36 @@ class Paces:
         """
         batch: list[Task] = []
         id, held, tasks, gone = engine.id, engine.held, queue.tasks, queue.gone
-        load = engine.load
-        busy = bool(held)
-        left = min(share, MOST)
-        if engine.quota is not None:
-            left = min(left, engine.quota)
+        load, count = engine.load, len(held)
+        left = min(share, MOST) if engine.quota is None else min(share, MOST, engine.quota)
         function: bytes | None = None
         each = single = 0.0
         trusted = 0
         while left > 0 and tasks:
-            task = tasks[0]
+            task = tasks.popleft()
             if gone and task.state != QUEUED:
-                tasks.popleft()
                 gone -= 1
                 continue
-            if task.function != function:
+            if task.function is not function:
                 function = task.function
                 pace = self._paces.get(function)
-                if pace is None:
-                    each, trusted = LONG, 0
-                else:
-                    each, trusted = pace.mean, 2 * pace.count
+                each, trusted = (LONG, 0) if pace is None else (pace.mean, 2 * pace.count)
                 single = each + OVERHEAD
             calls = task.weight - task.first
             cost = single if calls == 1 else each * calls + OVERHEAD
-            if busy and (load + cost > 2 * BATCH or len(held) >= trusted):
+            if count and (load + cost > 2 * BATCH or count >= trusted):
+                tasks.appendleft(task)
                 break
-            busy = True
-            del tasks[0]
+            load += cost
+            count += 1
+            left -= 1
             task.state = SENT
             task.engine = id
             task.cost = cost
-            load += cost
             held[task.id] = task
             if task.limit is not None:
                 engine.limited += 1
             batch.append(task)
-            left -= 1
         queue.gone = gone
         engine.load = load
         if engine.quota is not None:

@@ -70,23 +70,16 @@ class _Tally:
 class Graph:
     """Who waits for whom."""
 
-    __slots__ = ("_ended", "_waiting", "_dependents", "_expiries")
+    __slots__ = ("ends", "waiting", "dependents", "expiries")
 
     def __init__(self) -> None:
         #: id of an ended task -> (did it succeed, the engine that ran it)
-        self._ended: OrderedDict[int, tuple[bool, int | None]] = OrderedDict()
-        self._waiting: dict[int, tuple[Task, list[_Tally]]] = {}
+        self.ends: OrderedDict[int, tuple[bool, int | None]] = OrderedDict()
+        self.waiting: dict[int, tuple[Task, list[_Tally]]] = {}  #: in the order in which they came
         #: id of a live task -> ids of the tasks that wait for it, in order
-        self._dependents: dict[int, dict[int, None]] = {}
+        self.dependents: dict[int, dict[int, None]] = {}
         #: (when, id): a heap of when waiting tasks lose their patience, and some that wait no more
-        self._expiries: list[tuple[float, int]] = []
-
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    def waiting(self) -> Iterator[Task]:
-        """The tasks that wait, in the order in which they came."""
-        return (task for task, _ in self._waiting.values())
+        self.expiries: list[tuple[float, int]] = []
 
     def add(self, task: Task, alive: Callable[[int], bool], now: float) -> tuple[str, str]:
         """Judge a new task; keep it where the verdict is BLOCKED. ``alive``: is this the id of a task not yet ended?"""
@@ -97,7 +90,7 @@ class Graph:
             tally = _Tally(word, dependency)
             tallies.append(tally)
             for id in dependency.ids:
-                end = self._ended.get(id)
+                end = self.ends.get(id)
                 if end is not None:
                     tally.note(id, *end)
                 elif alive(id) and id != task.id:
@@ -106,34 +99,37 @@ class Graph:
                     tally.unknown = id
         verdict, reason = _verdict(task, tallies)
         if verdict == BLOCKED:
-            self._waiting[task.id] = task, tallies
+            self.waiting[task.id] = task, tallies
             for tally in tallies:
                 for id in tally.pending:
-                    self._dependents.setdefault(id, {})[task.id] = None
+                    self.dependents.setdefault(id, {})[task.id] = None
             if task.patience is not None:
-                self._expire_at(now + task.patience, task.id)
+                heapq.heappush(self.expiries, (now + task.patience, task.id))
         return verdict, reason
 
     def drop(self, task: Task) -> None:
         """Forget a task that waits no longer."""
-        _, tallies = self._waiting.pop(task.id)
+        _, tallies = self.waiting.pop(task.id)
         for tally in tallies:
             for id in tally.pending:
-                dependents = self._dependents.get(id)
+                dependents = self.dependents.get(id)
                 if dependents is not None:
                     dependents.pop(task.id, None)
                     if not dependents:
-                        del self._dependents[id]
+                        del self.dependents[id]
+        if len(self.expiries) > 2 * len(self.waiting):  # long patience must not keep what waits no more
+            self.expiries = [entry for entry in self.expiries if entry[1] in self.waiting]
+            heapq.heapify(self.expiries)
 
     def ended(self, id: int, remembered: bool, success: bool, engine: int | None) -> list[tuple[Task, str, str]]:
         """Note the end of a task; gives the tasks that wait no more because of it, with verdict and reason."""
         if remembered:
-            self._ended[id] = (success, engine)
-            if len(self._ended) > REMEMBERED:
-                self._ended.popitem(last=False)
+            self.ends[id] = (success, engine)
+            if len(self.ends) > REMEMBERED:
+                self.ends.popitem(last=False)
         decided = []
-        for waiting in self._dependents.pop(id, ()):
-            task, tallies = self._waiting[waiting]
+        for waiting in self.dependents.pop(id, ()):
+            task, tallies = self.waiting[waiting]
             for tally in tallies:
                 if id in tally.pending:
                     tally.pending.remove(id)
@@ -147,24 +143,18 @@ class Graph:
 
     def expired(self, now: float) -> Iterator[Task]:
         """Drop the tasks whose patience has ended, one by one."""
-        while self._expiries and self._expiries[0][0] <= now:
-            _, id = heapq.heappop(self._expiries)
-            if id in self._waiting:
-                task, _ = self._waiting[id]
+        while self.expiries and self.expiries[0][0] <= now:
+            _, id = heapq.heappop(self.expiries)
+            if id in self.waiting:
+                task, _ = self.waiting[id]
                 self.drop(task)
                 yield task
 
     def next_expiry(self) -> float | None:
         """When the next waiting task loses its patience."""
-        while self._expiries and self._expiries[0][1] not in self._waiting:
-            heapq.heappop(self._expiries)
-        return self._expiries[0][0] if self._expiries else None
-
-    def _expire_at(self, when: float, id: int) -> None:
-        heapq.heappush(self._expiries, (when, id))
-        if len(self._expiries) > 2 * len(self._waiting):  # long patience must not keep what waits no more
-            self._expiries = [entry for entry in self._expiries if entry[1] in self._waiting]
-            heapq.heapify(self._expiries)
+        while self.expiries and self.expiries[0][1] not in self.waiting:
+            heapq.heappop(self.expiries)
+        return self.expiries[0][0] if self.expiries else None
 
 
 def _verdict(task: Task, tallies: list[_Tally]) -> tuple[str, str]:

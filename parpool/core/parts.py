@@ -32,12 +32,6 @@ class Parts:
         self.families: dict[int, _Family] = {}  #: by the id of the whole
         self._next = FIRST_ID
 
-    def __bool__(self) -> bool:
-        return bool(self.families)
-
-    def __contains__(self, id: int) -> bool:
-        return id in self.families
-
     def of(self, id: int) -> Iterable[int]:
         """The ids of the parts of the task ``id``: of most, it alone."""
         family = self.families.get(id)

@@ -30,8 +30,8 @@ class Deep:
         engine.asked = -1
         if is_deep(engine):
             self.engines[engine.id] = engine
-        else:
-            self.engines.pop(engine.id, None)
+        elif engine.id in self.engines:
+            del self.engines[engine.id]
 
     def ask_back(self, now: float, idle: Mapping[int, Engine], effects: Effects) -> None:
         """Ask back from every engine that is stuck what an idle one may run."""
@@ -48,9 +48,10 @@ class Deep:
 
 def is_deep(engine: Engine) -> bool:
     """Does an engine hold more than the item that it runs?"""
-    if len(engine.held) != 1:
-        return len(engine.held) > 1
-    (task,) = engine.held.values()
+    held = engine.held
+    if len(held) != 1:
+        return len(held) > 1
+    (task,) = held.values()
     return task.count - task.first > 1
 
 

@@ -140,6 +140,7 @@ class Engine:
         """Ask for the code of a key, and wait until it, or the reason why not, has come."""
         with self._wire:
             self._flush()
+            self.namespace.drop(key)
             self._work.send(encode(Need(key)))
             while not self.namespace.knows(key):
                 frames = self._work.receive()

@@ -44,6 +44,10 @@ class Namespace:
             self._code.pop(key, None)
         self._blobs.update(functions)
 
+    def drop(self, key: bytes) -> None:
+        """Forget a blob that turned out to be of no use here."""
+        self._blobs.pop(key, None)
+
     def knows(self, key: bytes) -> bool:
         """Has something arrived under this key?"""
         return key in self._blobs

@@ -58,9 +58,9 @@ class Warden(threading.Thread):
         poller.add(self._wake.fd)
         if parent is not None:
             poller.add(parent)
-        idle = None if parent is not None or not self._host_pid else CHECK_PARENT * 1000
+        idle = None if parent is not None or not self._host_pid else CHECK_PARENT
         while not self._ending:
-            ready = dict(poller.poll(LATE * 1000 if self._watching else idle))
+            ready = dict(poller.poll(LATE if self._watching else idle))
             if parent in ready or (parent is None and self._host_pid and not deaths.alive(self._host_pid)):
                 self._orphaned()
             if self._wake.fd in ready:

@@ -51,10 +51,11 @@ class Crew(Protocol):
 class _Member:
     """An engine as the host sees it."""
 
-    __slots__ = ("uid", "id", "joined", "known", "recorder", "pid", "stopping", "failure")
+    __slots__ = ("uid", "address", "id", "joined", "known", "recorder", "pid", "stopping", "failure")
 
     def __init__(self, uid: str, id: int, recorder: str | None, pid: int) -> None:
         self.uid = uid
+        self.address = uid.encode()
         self.id = id
         self.joined = False
         self.known: set[bytes] = set()  #: keys of the functions that it has
@@ -83,7 +84,7 @@ class Host:
         self.busy: Callable[[], bool] = lambda: False
         self._crew = crew
         self._quota = quota
-        self._members: dict[str, _Member] = {}
+        self._members: dict[bytes, _Member] = {}
         self._by_id: dict[int, _Member] = {}
         self._next_engine = 0
         self._forget: dict[int, list[bytes]] = {}
@@ -127,16 +128,16 @@ class Host:
         for _ in range(self.staff.vacancies()):
             id = self._next_engine
             self._next_engine += 1
-            uid = f"engine-{id}"
-            recorder = self.session.path(uid)
+            name = f"engine-{id}"
+            recorder = self.session.path(name)
             settings = EngineSettings(
-                uid, self._work_address, self._control_address, self._public, os.getpid(), recorder
+                name, self._work_address, self._control_address, self._public, os.getpid(), recorder
             )
             pid = self._crew.start(settings)
-            self._members[uid] = self._by_id[id] = _Member(uid, id, recorder, pid)
-            self.staff.started(uid)
+            self._members[name.encode()] = self._by_id[id] = _Member(name, id, recorder, pid)
+            self.staff.started(name)
             if self._context is not None:
-                self._deaths.watch(uid, pid)
+                self._deaths.watch(name, pid)
 
     def close(self) -> None:
         """Close the sockets and remove the folder. The engines are the crew's to end."""
@@ -175,6 +176,15 @@ class Host:
             or (self._closing and self._members)
         )
 
+    def alarms(self) -> list[int]:
+        """File descriptors that become readable when an engine dies."""
+        return self._deaths.fds
+
+    @property
+    def alarm_interval(self) -> float | None:
+        """Seconds between looks for dead engines, where no file descriptor tells of them."""
+        return LOOK_EVERY if self._deaths.blind else None
+
     # -- orders: for the next step ----------------------------------------------------------------------------
 
     def drain(self) -> None:
@@ -205,7 +215,7 @@ class Host:
 
     def step(self, timeout: float | None) -> None:
         """One round: take what was handed in, wait for events, react to them."""
-        if self._take_orders():
+        if (self._submitted or self._orders or self._draining) and self._take_orders():
             timeout = 0  # somebody's wait may be over
         scheduler = self.scheduler
         wake_at = scheduler.wake_at()
@@ -219,7 +229,7 @@ class Host:
             # Handed in between the look above and here, by a thread that did not see us asleep yet.
             if self._submitted or self._orders:
                 timeout = 0
-            ready = self._poller.poll(None if timeout is None else timeout * 1000)
+            ready = self._poller.poll(timeout)
         finally:
             self.asleep = False
         deaths = False
@@ -236,7 +246,8 @@ class Host:
             self.bury()
         if wake_at is not None and monotonic() >= wake_at:
             self._perform(scheduler.tick(monotonic()))
-        self._take_orders()
+        if self._submitted or self._orders:
+            self._take_orders()
 
     def _take_orders(self) -> bool:
         """Take what was handed in; True where that may have ended somebody's wait."""
@@ -257,27 +268,33 @@ class Host:
             self._retire_all()
         return ended
 
-    def _receive_work(self) -> None:
-        while (message := self._work.receive()) is not None:
-            uid, frames = message
-            member = self._members.get(uid)
-            if member is None or not frames:
-                self.malformed += 1
-                continue
-            try:
-                content = messages.from_engine(frames[0])
-            except MalformedFrame as error:
-                self.malformed += 1
-                log.warning("dropped a malformed message of %s: %s", uid, error)
-                continue
-            if type(content) is Done:
-                self._done(member, content, frames)
-            elif type(content) is Hello:
-                self._welcome(member, content)
-            elif type(content) is Need:
-                self._supply(member, content.key)
-            elif type(content) is Farewell:
-                member.failure = content.failure
+    def _receive_work(self) -> bool:
+        """Take one message from the engines; False where none is there."""
+        # One, and not all: the wait that this step serves may end with it, and a look into an empty socket costs more
+        # than the poll of the next step.
+        message = self._work.receive()
+        if message is None:
+            return False
+        uid, frames = message
+        member = self._members.get(uid)
+        if member is None or not frames:
+            self.malformed += 1
+            return True
+        try:
+            content = messages.from_engine(frames[0])
+        except MalformedFrame as error:
+            self.malformed += 1
+            log.warning("dropped a malformed message of %s: %s", uid.decode(), error)
+            return True
+        if type(content) is Done:
+            self._done(member, content, frames)
+        elif type(content) is Hello:
+            self._welcome(member, content)
+        elif type(content) is Need:
+            self._supply(member, content.key)
+        elif type(content) is Farewell:
+            member.failure = content.failure
+        return True
 
     def _done(self, member: _Member, content: Done, frames: list[bytes]) -> None:
         body = 1
@@ -295,21 +312,21 @@ class Host:
                 f"the host speaks {messages.PROTOCOL} (parpool {__version__})"
             )
             log.error("refused %s: %s", member.uid, reason)
-            self._work.send(member.uid, messages.encode(Refused(reason)))
+            self._work.send(member.address, messages.encode(Refused(reason)))
             return
         if member.joined:
             return
         member.joined = True
         self.staff.ready(member.uid)
         if member.stopping or member.failure is not None:
-            self._work.send(member.uid, messages.encode(Stop()))
+            self._work.send(member.address, messages.encode(Stop()))
             return
         self._perform(self.scheduler.engine_joined(member.id, monotonic(), self._quota))
 
     def _supply(self, member: _Member, key: bytes) -> None:
         blob = self.on_need(key)
         member.known.add(key)
-        self._work.send(member.uid, messages.encode(Work([], {key: blob}, [])))
+        self._work.send(member.address, messages.encode(Work([], {key: blob}, [])))
 
     def _receive_control(self) -> None:
         while (message := self._control.receive()) is not None:
@@ -330,9 +347,10 @@ class Host:
         gone = self._deaths.gone()
         if not gone:
             return
-        self._receive_work()  # what they had sent
+        while self._receive_work():  # what they had sent
+            pass
         for uid in gone:
-            member = self._members.pop(uid, None)
+            member = self._members.pop(uid.encode(), None)
             if member is None:
                 continue
             del self._by_id[member.id]
@@ -384,7 +402,7 @@ class Host:
             member = self._by_id.get(id)
             if member is not None:
                 member.stopping = True
-                self._work.send(member.uid, messages.encode(Stop()))
+                self._work.send(member.address, messages.encode(Stop()))
 
     def _send(self, id: int, tasks: list[Task]) -> None:
         member = self._by_id[id]
@@ -405,12 +423,12 @@ class Host:
         forget = self._forget.pop(id, [])
         # Tuples instead of Call objects: the same bytes, and no object made for each.
         header = messages.encode(Work(calls, functions, forget))  # type: ignore[arg-type]
-        self._work.send(member.uid, header, frames)
+        self._work.send(member.address, header, frames)
 
     def _tell(self, id: int, order: msgspec.Struct) -> None:
         member = self._by_id.get(id)
         if member is not None:
-            self._control.send(member.uid, messages.encode(order))
+            self._control.send(member.address, messages.encode(order))
 
     def define(self, key: bytes, blob: bytes) -> None:
         """Keep the blob of a function for the engines that will need it. Any thread; before the task."""

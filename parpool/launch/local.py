@@ -20,6 +20,9 @@ from ..options import EngineSettings
 ENGINE = "parpool.engine.engine:main"
 GRACE = 1.0  #: seconds between SIGTERM and SIGKILL
 
+# Loaded once here, so that forked engines need not load it each. (By name: what it does is no business of a launcher.)
+importlib.import_module(ENGINE.partition(":")[0])
+
 
 def run(entry: str, settings: EngineSettings, initializer: Callable[..., object] | None, initargs: Any) -> None:
     """The target of the process."""
@@ -58,19 +61,17 @@ class LocalCrew:
             process.start()
         self.processes.append(process)
         self._by_uid[settings.uid] = process
-        return int(process.pid)
+        return process.pid or 0
 
     def ended(self, uid: str) -> str:
         """Reap the process; says how it ended."""
-        process = self._by_uid.pop(uid)
+        process = self._by_uid.pop(uid, None)
+        if process is None:  # the crew was ended in the meantime
+            return "its process was ended"
         process.join(GRACE)
-        code = process.exitcode
-        pid = process.pid
         if process in self.processes:
             self.processes.remove(process)
-        if code is not None:
-            process.close()
-        return f"pid {pid} {describe(code)}"
+        return f"pid {process.pid} {describe(process.exitcode)}"
 
     def kill(self, uid: str) -> None:
         """End the process by force."""
@@ -91,7 +92,12 @@ class LocalCrew:
             if process.exitcode is None:
                 process.kill()
                 process.join()
-            process.close()
+
+    def disown(self) -> None:
+        """This process was forked from the one that started the engines: they are not its children to end."""
+        from multiprocessing import process
+
+        process._children.difference_update(self.processes)  # type: ignore[attr-defined]
 
     def join(self, patience: float) -> bool:
         """Wait for all processes to end by themselves, ``patience`` seconds at the most."""

@@ -16,13 +16,15 @@ they run at once while the loop sleeps in its poll, and at the end of the step o
 from __future__ import annotations
 
 import _signal
+import selectors
 import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
 from time import monotonic
 from typing import Any, Protocol
+
+from .wake import Wake
 
 
 class Waitable(Protocol):
@@ -47,6 +49,12 @@ class Loop(Protocol):
     def outstanding(self) -> bool:
         """Is anything under way that will need another step?"""
 
+    def alarms(self) -> list[int]:
+        """File descriptors that become readable when a step is needed though nothing is outstanding."""
+
+    #: seconds between steps that are needed in any case; None: none are
+    alarm_interval: float | None
+
 
 class Baton:
     """Hands the right to drive a loop from thread to thread."""
@@ -55,14 +63,21 @@ class Baton:
         self._loop = loop
         self._baton = threading.Lock()
         self._parked: deque[threading.Lock] = deque()  #: waiters that are not driving
-        self._kick = threading.Semaphore(0)
+        self._kick = Wake()
         self._kicked = False
-        self._background: threading.Thread | None = None
         self._background_drives = False
+        self._driver = 0  #: ident of the thread that holds the baton
         self._closed = False
+        self._background = threading.Thread(target=self._tend_forever, name="parpool-background", daemon=True)
+
+    def start(self) -> None:
+        """Start the background thread."""
+        self._background.start()
 
     def wait(self, thing: Waitable, timeout: float | None = None) -> bool:
         """Drive, or wait while others drive, until ``thing`` is done; False when ``timeout`` seconds went by first."""
+        if self._driver == threading.get_ident():
+            raise RuntimeError("this thread drives the loop: it cannot wait for what the loop would bring")
         deadline = None if timeout is None else monotonic() + timeout
         if self._baton.acquire(False):
             if threading.get_ident() == _main_ident:
@@ -74,6 +89,7 @@ class Baton:
         """Drive with the baton in hand, and hand it on."""
         step = self._loop.step
         try:
+            self._driver = threading.get_ident()
             while not thing._done:
                 if deadline is None:
                     step(None)
@@ -86,6 +102,7 @@ class Baton:
                     step(left)
             return True
         finally:
+            self._driver = 0
             self._baton.release()
             self._hand_on()
 
@@ -147,61 +164,73 @@ class Baton:
         if self._loop.outstanding():
             self.tend()
 
+    def mine(self) -> bool:
+        """Does the calling thread drive the loop?"""
+        return self._driver == threading.get_ident()
+
     def tend(self) -> None:
         """Something is outstanding: let the background thread drive where nobody else does."""
         if self._kicked or self._closed:
             return
-        if self._background is None:
-            self._start_background()
         # In this order: an exception (a signal handler's) between the two costs an idle round, not a lost wake-up.
-        self._kick.release()
+        self._kick.set()
         self._kicked = True
 
-    def _start_background(self) -> None:
-        thread = threading.Thread(target=self._tend_forever, name="parpool-background", daemon=True)
-        self._background = thread
-        thread.start()
-
     def _tend_forever(self) -> None:
-        while True:
-            self._kick.acquire()
-            self._kicked = False
-            if self._closed:
-                return
-            if not self._loop.outstanding() or self._parked or not self._baton.acquire(False):
-                continue
-            self._background_drives = True
-            try:
-                while self._loop.outstanding() and not self._parked and not self._closed:
-                    self._loop.step(None)
-            finally:
-                self._background_drives = False
-                self._baton.release()
-                if self._parked:
-                    self._hand_on()
-
-    def run(self, action: Callable[[], Any]) -> Any:
-        """Call ``action`` with the baton in hand: nobody drives meanwhile."""
-        while not self._baton.acquire(timeout=0.05):
-            self._loop.wake()
-        shield = Shield(self._loop) if threading.get_ident() == _main_ident else None
         try:
-            return action()
+            self._tend_until_closed()
         finally:
+            self._kick.close()
+
+    def _tend_until_closed(self) -> None:
+        loop = self._loop
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._kick.fd, selectors.EVENT_READ)
+            for fd in loop.alarms():
+                selector.register(fd, selectors.EVENT_READ)
+            while True:
+                ready = selector.select(loop.alarm_interval)
+                self._kicked = False
+                self._kick.clear()
+                if self._closed:
+                    return
+                # A kick is for outstanding work, and whoever drives sees to that; an alarm stays until it is heeded.
+                alarm = not ready or any(key.fd != self._kick.fd for key, _ in ready)
+                if alarm:
+                    loop.wake()
+                if (loop.outstanding() and not self._parked) or alarm:
+                    self._tend_now(alarm)
+
+    def _tend_now(self, alarm: bool) -> None:
+        """Drive while something is outstanding and nobody waits for it; after an alarm, one step at least."""
+        loop = self._loop
+        if not (self._baton.acquire(timeout=0.05) if alarm else self._baton.acquire(False)):
+            return
+        self._background_drives = True
+        self._driver = threading.get_ident()
+        try:
+            if alarm:
+                loop.step(0)
+            while loop.outstanding() and not self._parked and not self._closed:
+                loop.step(None)
+        finally:
+            self._background_drives = False
+            self._driver = 0
             self._baton.release()
-            if not self._closed:
+            if self._parked:
                 self._hand_on()
-            if shield is not None:
-                shield.lower()
+
+    def discard(self) -> None:
+        """Let go of a baton that was never started."""
+        self._kick.close()
 
     def close(self) -> None:
         """End the background thread."""
         self._closed = True
-        self._kick.release()
+        self._kick.set()
         self._loop.wake()
-        thread = self._background
-        if thread is not None and thread is not threading.current_thread():
-            thread.join()
+        if self._background is not threading.current_thread():
+            self._background.join()
 
 
 def _release(lock: threading.Lock) -> None:
@@ -213,11 +242,12 @@ def _release(lock: threading.Lock) -> None:
 
 _main_ident = threading.main_thread().ident
 
-_SHIELDED = [
-    getattr(signal, name).value
-    for name in ("SIGINT", "SIGTERM", "SIGALRM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGVTALRM")
+#: Signals that programs give handlers which raise.
+_SHIELDED = tuple(
+    int(getattr(signal, name))
+    for name in ("SIGINT", "SIGTERM", "SIGALRM", "SIGHUP", "SIGUSR1", "SIGUSR2")
     if hasattr(signal, name)
-]
+)
 
 
 class Shield:
@@ -227,27 +257,32 @@ class Shield:
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
-        self._late: list[int] = []
-        self._handlers: dict[int, Any] = {}
-        get = _signal.getsignal
+        self._late: list[int] | None = None
+        handlers: dict[int, Any] = {}
+        self._handlers = handlers
         for number in _SHIELDED:
-            handler = get(number)
-            if callable(handler):
+            handler = _get_handler(number)
+            if handler.__class__ is not int and handler is not None:  # neither SIG_DFL nor SIG_IGN
                 # Noted before it is replaced, so that whatever happens next it can be put back.
-                self._handlers[number] = handler
-                _signal.signal(number, self._handle)
+                handlers[number] = handler
+                _set_handler(number, self._handle)
 
     def _handle(self, number: int, frame: object) -> None:
         if self._loop.asleep:
             self._handlers[number](number, frame)
         else:
-            self._late.append(number)
+            self._late = [*(self._late or ()), number]
 
     def lower(self) -> None:
         """Put the handlers back, and let those run that had to wait."""
         for number, handler in self._handlers.items():
-            if _signal.getsignal(number) == self._handle:
-                _signal.signal(number, handler)
+            if _get_handler(number) == self._handle:
+                _set_handler(number, handler)
         while self._late:
             number = self._late.pop(0)
             self._handlers[number](number, sys._getframe(1))
+
+
+# The C functions: those of ``signal`` make an enum of each number, and cost ten times as much.
+_get_handler = _signal.getsignal
+_set_handler = _signal.signal

@@ -23,7 +23,7 @@ def explain(value: Any, refusal: Exception) -> Exception:
     path, culprit = _culprit(value, "", 0, set())
     where = f" at {path.lstrip('.')}" if path else ""
     text = (
-        f"cannot send {safe_repr(culprit)} of type {type(culprit).__qualname__}{where} to another process: "
+        f"cannot send {_describe(culprit)} of type {type(culprit).__qualname__}{where} to another process: "
         f"{type(refusal).__name__}: {refusal}"
     )
     return two_natures(SerializationError, refusal, text)
@@ -69,12 +69,28 @@ def _travels(value: Any) -> bool:
 
 def _culprit(value: Any, path: str, depth: int, seen: set[int]) -> tuple[str, Any]:
     """Follow the first part that cannot travel as far down as it goes."""
-    if depth < DEEPEST and id(value) not in seen:
+    if depth < DEEPEST and id(value) not in seen and not _refuses_itself(value):
         seen.add(id(value))
         for step, part in _parts(value):
             if id(part) not in seen and not _travels(part):
                 return _culprit(part, path + step, depth + 1, seen)
     return path, value
+
+
+def _refuses_itself(value: Any) -> bool:
+    """Does its class say how it is pickled, so that the refusal is its own?"""
+    kind = type(value)
+    return any(
+        name in vars(base)
+        for base in kind.__mro__[:-1]
+        if base.__module__ not in ("builtins", "functools", "types", "collections")
+        for name in ("__reduce__", "__reduce_ex__", "__getstate__", "__getnewargs__")
+    )
+
+
+def _describe(value: Any) -> str:
+    # Of bytes never the content: it may be a key.
+    return f"{len(value)} bytes" if isinstance(value, (bytes, bytearray)) else safe_repr(value)
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:

@@ -70,8 +70,10 @@ class FunctionBook:
         """Key and blob of a callable. Raises SerializationError where it cannot travel."""
         if type(function) is FunctionType or type(function) is BuiltinFunctionType:
             known = self._known.get(function)
-            if known is not None and (known.code is None or _unchanged(function, known)):
-                return known.function
+            if known is not None:
+                code = known.code
+                if code is None or (code is function.__code__ and _unchanged(function, known)):
+                    return known.function
             described = self._describe(function)
             self._remember(function, described)
             return described
@@ -83,7 +85,7 @@ class FunctionBook:
             data = pickle.dumps(value, PROTOCOL)
         except Exception as error:
             return self._by_value(value, error)
-        if b"__main__" in data or b"__mp_main__" in data:
+        if b"_main__" in data:  # or __mp_main__
             # An engine may not have these classes and functions: let it ask.
             try:
                 with io.BytesIO() as file:
@@ -180,9 +182,7 @@ def _all_referred(function: FunctionType) -> list[tuple[str, Any]]:
 
 
 def _unchanged(function: FunctionType, known: _Known) -> bool:
-    if function.__code__ is not known.code or function.__defaults__ is not known.defaults:
-        return False
-    if function.__kwdefaults__ is not known.kwdefaults:
+    if function.__defaults__ is not known.defaults or function.__kwdefaults__ is not known.kwdefaults:
         return False
     if known.referred:
         names = function.__globals__

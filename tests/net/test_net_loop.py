@@ -1,0 +1,534 @@
+"""The baton: one thread drives at a time, whoever waits gets its result, and signals never cut a step in two."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from parpool.net.loop import Baton, Shield
+
+
+class Thing:
+    """Something to wait for, as a result is."""
+
+    def __init__(self) -> None:
+        self._done = False
+        self._parked: list[threading.Lock] | None = None
+
+    def finish(self) -> None:
+        self._done = True
+        for lock in list(self._parked or ()):
+            try:
+                lock.release()
+            except RuntimeError:
+                pass
+
+
+class FakeLoop:
+    """Things that are promised end when somebody drives the loop; it notes who does."""
+
+    def __init__(self) -> None:
+        self.asleep = False
+        self.due: deque[tuple[float, Thing]] = deque()
+        self.lock = threading.Lock()
+        self.woken = threading.Event()
+        self.driving: int | None = None
+        self.overlaps = 0
+        self.steps: list[str] = []
+        self.inside: Callable[[], None] = lambda: None
+
+    def promise(self, seconds: float) -> Thing:
+        thing = Thing()
+        with self.lock:
+            self.due.append((time.monotonic() + seconds, thing))
+        if self.asleep:
+            self.wake()
+        return thing
+
+    def step(self, timeout: float | None) -> None:
+        if self.driving is not None:
+            self.overlaps += 1
+        self.driving = threading.get_ident()
+        self.steps.append(threading.current_thread().name)
+        try:
+            with self.lock:
+                next_at = min((at for at, _ in self.due), default=None)
+            left = None if next_at is None else max(0.0, next_at - time.monotonic())
+            limits = [limit for limit in (left, timeout) if limit is not None]
+            try:
+                self.asleep = True
+                self.woken.wait(min(limits, default=30.0))
+            finally:
+                self.asleep = False
+            self.woken.clear()
+            self.inside()
+            now = time.monotonic()
+            with self.lock:
+                ended = [thing for at, thing in self.due if at <= now]
+                self.due = deque(pair for pair in self.due if pair[0] > now)
+            for thing in ended:
+                thing.finish()
+        finally:
+            self.driving = None
+
+    def wake(self) -> None:
+        self.woken.set()
+
+    def outstanding(self) -> bool:
+        return bool(self.due)
+
+
+@pytest.fixture
+def loop() -> FakeLoop:
+    return FakeLoop()
+
+
+@pytest.fixture
+def baton(loop: FakeLoop) -> Iterator[Baton]:
+    made = Baton(loop)
+    yield made
+    made.close()
+    assert loop.overlaps == 0
+
+
+def in_threads(count: int, target: Callable[[int], object]) -> list[threading.Thread]:
+    threads = [threading.Thread(target=target, args=(i,), name=f"waiter-{i}") for i in range(count)]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def join(threads: list[threading.Thread]) -> None:
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive(), f"{thread.name} waits for ever"
+
+
+# Waiting ----------------------------------------------------------------------------------------------
+
+
+def test_the_waiter_drives_itself(loop: FakeLoop, baton: Baton) -> None:
+    assert baton.wait(loop.promise(0.02)) is True
+    assert set(loop.steps) == {"MainThread"}
+
+
+def test_what_is_done_needs_no_step(loop: FakeLoop, baton: Baton) -> None:
+    thing = Thing()
+    thing.finish()
+    assert baton.wait(thing) is True
+    assert loop.steps == []
+
+
+def test_timeout(loop: FakeLoop, baton: Baton) -> None:
+    thing = loop.promise(10)
+    started = time.monotonic()
+    assert baton.wait(thing, 0.05) is False
+    assert 0.04 < time.monotonic() - started < 2
+    assert baton.wait(thing, 0) is False
+    assert baton.wait(thing, -1) is False
+    loop.due.clear()
+
+
+def test_a_timeout_of_zero_looks_once(loop: FakeLoop, baton: Baton) -> None:
+    assert baton.wait(loop.promise(0), 0) is True
+
+
+def test_many_waiters_each_with_its_own(loop: FakeLoop, baton: Baton) -> None:
+    things = [loop.promise(0.01 + 0.003 * ((7 * i) % 20)) for i in range(20)]
+    got: list[int] = []
+
+    def wait(i: int) -> None:
+        assert baton.wait(things[i]) is True
+        got.append(i)
+
+    join(in_threads(20, wait))
+    assert sorted(got) == list(range(20))
+
+
+def test_many_waiters_for_one(loop: FakeLoop, baton: Baton) -> None:
+    thing = loop.promise(0.1)
+    got: list[bool] = []
+    join(in_threads(10, lambda i: got.append(baton.wait(thing))))
+    assert got == [True] * 10
+
+
+def test_the_baton_is_handed_on(loop: FakeLoop, baton: Baton) -> None:
+    """The one that drives has its result first; another one takes over."""
+    short, long = loop.promise(0.05), loop.promise(0.3)
+    threads = in_threads(2, lambda i: baton.wait([short, long][i]))
+    join(threads)
+    assert {"waiter-1"} <= set(loop.steps)
+    assert long._done
+
+
+def test_a_parked_waiter_s_timeout(loop: FakeLoop, baton: Baton) -> None:
+    long, other = loop.promise(0.5), loop.promise(0.5)
+    drives = in_threads(1, lambda i: baton.wait(long))
+    while loop.driving is None:
+        time.sleep(0.001)
+    started = time.monotonic()
+    assert baton.wait(other, 0.05) is False
+    assert time.monotonic() - started < 0.4
+    assert other._parked == [] and not baton._parked
+    join(drives)
+
+
+def test_a_thing_ended_by_somebody_else(loop: FakeLoop, baton: Baton) -> None:
+    """Not by a step: whoever parks is woken all the same."""
+    drives = in_threads(1, lambda i: baton.wait(loop.promise(0.5)))
+    while loop.driving is None:
+        time.sleep(0.001)
+    thing = Thing()
+    threading.Timer(0.05, thing.finish).start()
+    started = time.monotonic()
+    assert baton.wait(thing, 5) is True
+    assert time.monotonic() - started < 0.4
+    join(drives)
+
+
+def test_waiters_for_one_thing_are_never_forgotten(loop: FakeLoop, baton: Baton) -> None:
+    """While another thread drives for long, each of many that begin to wait at one moment is woken."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        ending = loop.promise(3)
+        drives = in_threads(1, lambda i: baton.wait(ending))
+        while loop.driving is None:
+            time.sleep(0.001)
+        late = 0.0
+        for _ in range(25):
+            thing = loop.promise(0.02)
+            barrier = threading.Barrier(8)
+            waited: list[float] = []
+
+            def wait(i: int) -> None:
+                barrier.wait()  # noqa: B023
+                baton.wait(thing)  # noqa: B023
+                waited.append(time.monotonic())  # noqa: B023
+
+            started = time.monotonic()
+            join(in_threads(8, wait))
+            late = max(late, max(waited) - started)
+        assert late < 1.5
+        loop.due.clear()
+        ending.finish()
+        loop.wake()
+        join(drives)
+    finally:
+        sys.setswitchinterval(interval)
+
+
+def test_under_stress(loop: FakeLoop, baton: Baton) -> None:
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    count = [0] * 8
+
+    def use(i: int) -> None:
+        for round in range(60):
+            thing = loop.promise(0.0005 * ((i + round) % 3))
+            if (i + round) % 5 == 0:
+                baton.tend()
+            while not baton.wait(thing, 0.001 if round % 3 == 0 else None):
+                pass
+            count[i] += 1
+
+    try:
+        join(in_threads(8, use))
+    finally:
+        sys.setswitchinterval(interval)
+    assert count == [60] * 8
+
+
+def test_an_error_of_a_step_leaves_the_baton_free(loop: FakeLoop, baton: Baton) -> None:
+    def fail() -> None:
+        raise ValueError("step")
+
+    loop.inside = fail
+    with pytest.raises(ValueError, match="step"):
+        baton.wait(loop.promise(0))
+    loop.inside = lambda: None
+    assert baton.wait(loop.promise(0), 2) is True
+
+
+# In the background ---------------------------------------------------------------------------------------
+
+
+def test_the_background_drives_where_nobody_waits(loop: FakeLoop, baton: Baton) -> None:
+    thing = loop.promise(0.05)
+    baton.tend()
+    deadline = time.monotonic() + 5
+    while not thing._done and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert thing._done
+    assert set(loop.steps) == {"parpool-background"}
+
+
+def test_the_background_takes_over_what_a_waiter_leaves(loop: FakeLoop, baton: Baton) -> None:
+    first, second = loop.promise(0.02), loop.promise(0.1)
+    assert baton.wait(first)
+    deadline = time.monotonic() + 5
+    while not second._done and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert second._done and loop.steps[-1] == "parpool-background"
+
+
+def test_the_background_gives_way(loop: FakeLoop, baton: Baton) -> None:
+    long, short = loop.promise(0.4), loop.promise(0.1)
+    baton.tend()
+    while loop.driving is None:
+        time.sleep(0.001)
+    assert baton.wait(short)
+    assert loop.steps[-1] == "MainThread"
+    assert baton.wait(long)
+
+
+def test_the_background_sleeps_while_nothing_is_outstanding(loop: FakeLoop, baton: Baton) -> None:
+    baton.tend()
+    baton.wait(loop.promise(0.01))
+    time.sleep(0.05)
+    before = len(loop.steps)
+    time.sleep(0.15)
+    assert len(loop.steps) == before and loop.driving is None
+
+
+def test_tend_many_times(loop: FakeLoop, baton: Baton) -> None:
+    for _ in range(1000):
+        baton.tend()
+    thing = loop.promise(0.01)
+    baton.tend()
+    deadline = time.monotonic() + 5
+    while not thing._done and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert thing._done
+    assert len(loop.steps) < 50
+
+
+def test_run(loop: FakeLoop, baton: Baton) -> None:
+    """With the baton in hand: nobody drives meanwhile, and afterwards it goes on."""
+    drives = in_threads(1, lambda i: baton.wait(loop.promise(0.3)))
+    while loop.driving is None:
+        time.sleep(0.001)
+
+    def action() -> str:
+        before = len(loop.steps)
+        time.sleep(0.03)
+        assert loop.driving is None and len(loop.steps) == before
+        return "value"
+
+    assert baton.run(action) == "value"
+    join(drives)
+    with pytest.raises(KeyError):
+        baton.run(lambda: {}["x"])
+    assert baton.wait(loop.promise(0.01), 2)
+
+
+def test_close_ends_the_thread() -> None:
+    loop = FakeLoop()
+    baton = Baton(loop)
+    loop.promise(20)
+    baton.tend()
+    while loop.driving is None:
+        time.sleep(0.001)
+    baton.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "parpool-background"]
+    baton.tend()
+    assert not [thread for thread in threading.enumerate() if thread.name == "parpool-background"]
+
+
+def test_close_without_a_thread(loop: FakeLoop) -> None:
+    Baton(loop).close()
+
+
+# Signals ---------------------------------------------------------------------------------------------------
+
+posix = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="timers that send signals")
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGALRM)}
+    yield
+    after = {number: signal.getsignal(number) for number in before}
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    assert after == before
+
+
+@posix
+def test_ctrl_c_while_asleep_is_raised_at_once(loop: FakeLoop, baton: Baton, handlers: None) -> None:
+    thing = loop.promise(20)
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        started = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            baton.wait(thing)
+        assert time.monotonic() - started < 2
+    finally:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    assert not loop.asleep
+    loop.due.clear()
+    assert baton.wait(loop.promise(0.01), 2)  # the baton is free again
+
+
+@posix
+def test_ctrl_c_in_a_step_waits_for_its_end(loop: FakeLoop, baton: Baton, handlers: None) -> None:
+    whole: list[str] = []
+
+    def inside() -> None:
+        whole.append("begun")
+        signal.raise_signal(signal.SIGINT)
+        for _ in range(1000):
+            pass
+        whole.append("ended")
+
+    loop.inside = inside
+    thing = loop.promise(0)
+    with pytest.raises(KeyboardInterrupt):
+        baton.wait(thing)
+    assert whole == ["begun", "ended"]
+    assert thing._done
+    loop.inside = lambda: None
+    assert baton.wait(loop.promise(0.01), 2)
+
+
+@posix
+def test_ctrl_c_in_a_step_ends_a_wait_that_has_not_ended(loop: FakeLoop, baton: Baton, handlers: None) -> None:
+    """The step in which it comes is ended; the wait, which would go on for long, is too."""
+    loop.inside = lambda: signal.raise_signal(signal.SIGINT)
+    loop.promise(0.02)
+    thing = loop.promise(20)
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        baton.wait(thing, 5)
+    assert time.monotonic() - started < 2
+    loop.due.clear()
+    loop.inside = lambda: None
+
+
+@posix
+def test_ctrl_c_while_parked(loop: FakeLoop, baton: Baton, handlers: None) -> None:
+    drives = in_threads(1, lambda i: baton.wait(loop.promise(0.6)))
+    while loop.driving is None:
+        time.sleep(0.001)
+    threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        baton.wait(loop.promise(20))
+    assert time.monotonic() - started < 0.5
+    assert not baton._parked
+    loop.due.pop()
+    join(drives)
+
+
+@posix
+def test_other_handlers_run_too(loop: FakeLoop, baton: Baton, handlers: None) -> None:
+    """A handler that raises nothing runs, once for each signal, and the wait goes on."""
+    seen: list[tuple[int, bool]] = []
+    signal.signal(signal.SIGALRM, lambda number, frame: seen.append((number, frame is not None)))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
+        loop.inside = lambda: signal.raise_signal(signal.SIGALRM)
+        assert baton.wait(loop.promise(0.15))
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        assert len(seen) >= 3 and set(seen) == {(signal.SIGALRM, True)}
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+
+@posix
+def test_a_handler_changed_meanwhile_stays(loop: FakeLoop, baton: Baton) -> None:
+    before = signal.getsignal(signal.SIGUSR1)
+    new: Any = lambda number, frame: None  # noqa: E731
+    signal.signal(signal.SIGUSR1, lambda number, frame: None)
+    try:
+        loop.inside = lambda: signal.signal(signal.SIGUSR1, new) and None  # type: ignore[func-returns-value]
+        assert baton.wait(loop.promise(0))
+        assert signal.getsignal(signal.SIGUSR1) is new
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+@posix
+def test_ignored_and_default_stay_as_they_are(loop: FakeLoop, baton: Baton) -> None:
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN), signal.signal(signal.SIGUSR2, signal.SIG_DFL)
+    seen: list[Any] = []
+    try:
+        loop.inside = lambda: seen.append((signal.getsignal(signal.SIGUSR1), signal.getsignal(signal.SIGUSR2)))
+        assert baton.wait(loop.promise(0))
+        assert seen == [(signal.SIG_IGN, signal.SIG_DFL)]
+        assert signal.getsignal(signal.SIGUSR1) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGUSR1, before[0])
+        signal.signal(signal.SIGUSR2, before[1])
+
+
+@posix
+def test_a_storm_of_ctrl_c(loop: FakeLoop, baton: Baton, handlers: None) -> None:
+    """Wherever it strikes, no step is cut in two, the baton comes free, and the handlers come back."""
+    begun = ended = interrupted = waited = 0
+
+    def inside() -> None:
+        nonlocal begun, ended
+        begun += 1
+        sum(range(200))
+        ended += 1
+
+    loop.inside = inside
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.0023)
+        deadline = time.monotonic() + 1.5
+        while time.monotonic() < deadline:
+            try:
+                baton.wait(loop.promise(0.0005), 0.01)
+                waited += 1
+            except KeyboardInterrupt:
+                interrupted += 1
+            if loop.driving is not None:  # struck between two lines of the fake itself
+                loop.driving = None
+    except KeyboardInterrupt:
+        pass
+    finally:
+        while True:
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                break
+            except KeyboardInterrupt:
+                continue
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    assert begun == ended and interrupted > 20 and waited > 20
+    loop.inside = lambda: None
+    loop.due.clear()
+    assert baton.wait(loop.promise(0.01), 2)
+
+
+def test_no_shield_in_other_threads(loop: FakeLoop, baton: Baton) -> None:
+    seen: list[Any] = []
+    loop.inside = lambda: seen.append(signal.getsignal(signal.SIGINT))
+    before = signal.getsignal(signal.SIGINT)
+    join(in_threads(1, lambda i: baton.wait(loop.promise(0.01))))
+    assert seen and set(seen) == {before}
+
+
+def test_a_shield_by_itself(loop: FakeLoop, handlers: None) -> None:
+    shield = Shield(loop)
+    loop.asleep = False
+    signal.raise_signal(signal.SIGINT)  # late
+    with pytest.raises(KeyboardInterrupt):
+        shield.lower()
+    shield = Shield(loop)
+    loop.asleep = True
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    shield.lower()
