@@ -9,8 +9,9 @@ import argparse
 import importlib.util
 import io
 import os
+import pkgutil
 import sys
-from importlib.machinery import SourceFileLoader
+from importlib.machinery import ModuleSpec, SourceFileLoader, SourcelessFileLoader
 from types import CodeType, ModuleType, TracebackType
 from typing import Any
 
@@ -55,16 +56,22 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _load_script(path: str) -> tuple[ModuleType, CodeType]:
-    """The script as the module ``__main__``."""
-    if os.path.isdir(path):
-        raise OSError("it is a folder; name the script in it")
+    """The script as the module ``__main__``; of a folder or zip file, the ``__main__`` in it."""
+    finder = pkgutil.get_importer(path)
+    if finder is not None and (os.path.isdir(path) or os.path.isfile(path)):
+        sys.path[0] = path
+        return _load_spec(finder.find_spec("__main__"), f"there is no __main__ in {path}")
     absolute = os.path.abspath(path)
     with io.open_code(absolute) as file:
-        source = file.read()
-    code = compile(source, absolute, "exec", dont_inherit=True)
+        code = pkgutil.read_code(file)  # type: ignore[attr-defined]
+        loader: Any = SourcelessFileLoader("__main__", absolute)
+        if code is None:  # not compiled
+            file.seek(0)
+            code = compile(file.read(), absolute, "exec", dont_inherit=True)
+            loader = SourceFileLoader("__main__", absolute)
     module = ModuleType("__main__")
     module.__file__ = absolute
-    module.__loader__ = SourceFileLoader("__main__", absolute)
+    module.__loader__ = loader
     vars(module)["__cached__"] = None
     sys.path[0] = os.path.dirname(os.path.realpath(path))
     return module, code
@@ -77,11 +84,15 @@ def _load_module(name: str) -> tuple[ModuleType, CodeType]:
     if spec is not None and spec.submodule_search_locations is not None:
         name += ".__main__"
         spec = importlib.util.find_spec(name)
+    return _load_spec(spec, f"no module named {name}")
+
+
+def _load_spec(spec: ModuleSpec | None, otherwise: str) -> tuple[ModuleType, CodeType]:
     if spec is None or spec.loader is None:
-        raise ImportError(f"no module named {name}")
-    code = getattr(spec.loader, "get_code")(name)
+        raise ImportError(otherwise)
+    code = getattr(spec.loader, "get_code")(spec.name)
     if code is None:
-        raise ImportError(f"no code object available for {name}")
+        raise ImportError(f"no code object available for {spec.name}")
     module = importlib.util.module_from_spec(spec)
     module.__name__ = "__main__"
     return module, code

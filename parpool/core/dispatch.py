@@ -84,7 +84,9 @@ class Dispatch:
     def _fill(self, engine: Engine, queue: Queue, share: int, sent: list[Task]) -> None:
         """Move from a queue into an engine what its credit allows."""
         sent += self.paces.give(engine, queue, share)
-        if not queue:
+        if queue.gone:
+            queue.shed()
+        if not queue.tasks:
             self._queues.drained(queue)
 
     def release(self, engine: Engine, task: Task) -> None:
@@ -93,6 +95,8 @@ class Dispatch:
         engine.load -= task.cost
         if task.limit is not None:
             engine.limited -= 1
+            if engine.overdue is not None and engine.overdue[0] == task.id:
+                engine.overdue = None
         if engine.quota is not None:
             engine.quota += 1
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .state import NEW, Task
+from .state import Task
 
 FIRST_ID = 1 << 62  #: the ids of parts begin here, out of the way of all submitters and within 64 bits with a sign
 
@@ -47,12 +47,11 @@ class Parts:
         pieces = min(pieces, items)
         parts = []
         for n in range(pieces):
-            part = Task(self._next, task.function, task.payload, task.door)
+            part = type(task)(self._next, task.function, task.payload, task.door)
             vars(part).update({name: value for name, value in vars(task).items() if name in _SHARED})
             part.whole = whole
             part.first = item + items * n // pieces
             part.count = part.weight = item + items * (n + 1) // pieces
-            part.state = NEW
             family.ids[part.id] = None
             self._next += 1
             parts.append(part)

@@ -138,10 +138,15 @@ class Scheduler:
         back: list[Task] = []
         for task_id, item in rests:
             task = _asked(engine, task_id)
-            if task is not None and task.first < item < task.count:
-                back += self._cut(engine, task, item)
-            elif task is not None and task.first == item:
+            if task is None:
+                continue
+            if item == task.first:
                 back.append(task)  # all that had begun of it has ended meanwhile
+            else:
+                task.state = SENT
+                if task.first < item < task.count:
+                    back += self._cut(engine, task, item)
+                task.aborting = False  # the items that it still has have begun
         back += [task for task_id in ids if (task := _asked(engine, task_id)) is not None]
         for task in reversed(back):
             if task.engine is not None:
@@ -322,8 +327,6 @@ class Scheduler:
         engine.load -= task.cost
         parts = self._ledger.parts.cut(task, item, len(self._dispatch.idle) or 1)
         engine.load += task.cost
-        task.state = SENT
-        task.aborting = False  # the items that it still has have begun
         self.tasks.update((part.id, part) for part in parts)
         return parts
 

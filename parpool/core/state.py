@@ -111,6 +111,10 @@ class Queue:
     def count_out(self) -> None:
         """A task in here has ended."""
         self.gone += 1
+        self.shed()
+
+    def shed(self) -> None:
+        """Let go of those counted out, where they are more than the others."""
         if 2 * self.gone > len(self.tasks):
             self.tasks = deque(self)
             self.gone = 0

@@ -12,6 +12,7 @@ import signal
 import time
 import warnings
 from collections.abc import Callable
+from multiprocessing import connection
 from typing import Any
 
 from ..options import EngineSettings
@@ -61,7 +62,7 @@ class LocalCrew:
             process.start()
         self.processes.append(process)
         self._by_uid[settings.uid] = process
-        return process.pid or 0
+        return getattr(process, "pid", 0) or 0
 
     def ended(self, uid: str) -> str:
         """Reap the process; says how it ended."""
@@ -87,24 +88,22 @@ class LocalCrew:
             if process.exitcode is None:
                 process.terminate()
         deadline = time.monotonic() + patience
+        while (alive := [p.sentinel for p in processes if p.exitcode is None and hasattr(p, "sentinel")]):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+            # In short looks: a sentinel stays silent while something that the engine forked holds its other end.
+            connection.wait(alive, min(left, 0.05))
         for process in processes:
-            process.join(max(0.0, deadline - time.monotonic()))
-            if process.exitcode is None:
+            if process.exitcode is None and hasattr(process, "sentinel"):
                 process.kill()
-                process.join()
+            process.join()
 
     def disown(self) -> None:
         """This process was forked from the one that started the engines: they are not its children to end."""
         from multiprocessing import process
 
         process._children.difference_update(self.processes)  # type: ignore[attr-defined]
-
-    def join(self, patience: float) -> bool:
-        """Wait for all processes to end by themselves, ``patience`` seconds at the most."""
-        deadline = time.monotonic() + patience
-        for process in list(self.processes):
-            process.join(max(0.0, deadline - time.monotonic()))
-        return all(process.exitcode is not None for process in self.processes)
 
 
 def describe(code: int | None) -> str:

@@ -105,7 +105,8 @@ def is_definition(node: ast.stmt) -> bool:
 
 
 def plain(output: str) -> str:
-    """Without the numbers that differ from run to run."""
+    """Without what differs from run to run, and the marks that newer Pythons draw into tracebacks."""
+    output = re.sub(r"^ *[~^]+\n", "", output, flags=re.MULTILINE)
     return re.sub(r"\b(pid|engine) \d+", r"\1 N", output).strip() + "\n"
 
 

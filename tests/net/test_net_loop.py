@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import threading
@@ -44,6 +45,8 @@ class FakeLoop:
         self.overlaps = 0
         self.steps: list[str] = []
         self.inside: Callable[[], None] = lambda: None
+        self.alarm, self.bell = os.pipe()
+        self.alarm_interval: float | None = None
 
     def promise(self, seconds: float) -> Thing:
         thing = Thing()
@@ -59,12 +62,12 @@ class FakeLoop:
         self.driving = threading.get_ident()
         self.steps.append(threading.current_thread().name)
         try:
-            with self.lock:
-                next_at = min((at for at, _ in self.due), default=None)
-            left = None if next_at is None else max(0.0, next_at - time.monotonic())
-            limits = [limit for limit in (left, timeout) if limit is not None]
             try:
-                self.asleep = True
+                self.asleep = True  # first: what is promised from now on wakes it
+                with self.lock:
+                    next_at = min((at for at, _ in self.due), default=None)
+                left = None if next_at is None else max(0.0, next_at - time.monotonic())
+                limits = [limit for limit in (left, timeout) if limit is not None]
                 self.woken.wait(min(limits, default=30.0))
             finally:
                 self.asleep = False
@@ -85,15 +88,25 @@ class FakeLoop:
     def outstanding(self) -> bool:
         return bool(self.due)
 
+    def alarms(self) -> list[int]:
+        return [self.alarm]
+
+    def close(self) -> None:
+        os.close(self.alarm)
+        os.close(self.bell)
+
 
 @pytest.fixture
-def loop() -> FakeLoop:
-    return FakeLoop()
+def loop() -> Iterator[FakeLoop]:
+    made = FakeLoop()
+    yield made
+    made.close()
 
 
 @pytest.fixture
 def baton(loop: FakeLoop) -> Iterator[Baton]:
     made = Baton(loop)
+    made.start()
     yield made
     made.close()
     assert loop.overlaps == 0
@@ -247,15 +260,47 @@ def test_under_stress(loop: FakeLoop, baton: Baton) -> None:
     assert count == [60] * 8
 
 
-def test_an_error_of_a_step_leaves_the_baton_free(loop: FakeLoop, baton: Baton) -> None:
-    def fail() -> None:
+def fail_once(loop: FakeLoop) -> None:
+    def inside() -> None:
+        loop.inside = lambda: None
         raise ValueError("step")
 
-    loop.inside = fail
+    loop.inside = inside
+
+
+def test_an_error_of_a_step_leaves_the_baton_free(loop: FakeLoop, baton: Baton) -> None:
+    fail_once(loop)
+    thing = loop.promise(0)
     with pytest.raises(ValueError, match="step"):
-        baton.wait(loop.promise(0))
-    loop.inside = lambda: None
-    assert baton.wait(loop.promise(0), 2) is True
+        baton.wait(thing)
+    assert baton.wait(thing, 2) is True
+    assert baton.wait(loop.promise(0.01), 2) is True
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_error_of_a_step_in_the_background(loop: FakeLoop, baton: Baton) -> None:
+    """It is told, and does not end the background for good."""
+    told: list[Any] = []
+    hook, threading.excepthook = threading.excepthook, told.append
+    try:
+        fail_once(loop)
+        first = loop.promise(0)
+        baton.tend()
+        finish(first, baton)
+        second = loop.promise(0.01)
+        finish(second, baton)
+    finally:
+        threading.excepthook = hook
+    assert [args.exc_type for args in told] == [ValueError] or not told
+    assert first._done and second._done
+
+
+def finish(thing: Thing, baton: Baton) -> None:
+    """Leave it to the background."""
+    deadline = time.monotonic() + 3
+    while not thing._done and time.monotonic() < deadline:
+        baton.tend()
+        time.sleep(0.01)
 
 
 # In the background ---------------------------------------------------------------------------------------
@@ -286,7 +331,7 @@ def test_the_background_gives_way(loop: FakeLoop, baton: Baton) -> None:
     while loop.driving is None:
         time.sleep(0.001)
     assert baton.wait(short)
-    assert loop.steps[-1] == "MainThread"
+    assert "MainThread" in loop.steps
     assert baton.wait(long)
 
 
@@ -311,40 +356,93 @@ def test_tend_many_times(loop: FakeLoop, baton: Baton) -> None:
     assert len(loop.steps) < 50
 
 
-def test_run(loop: FakeLoop, baton: Baton) -> None:
-    """With the baton in hand: nobody drives meanwhile, and afterwards it goes on."""
-    drives = in_threads(1, lambda i: baton.wait(loop.promise(0.3)))
+def test_a_wait_in_the_middle_of_a_step_is_refused(loop: FakeLoop, baton: Baton) -> None:
+    """It could never end: it is this thread that would have to go on."""
+    other = loop.promise(5)
+    errors: list[BaseException] = []
+
+    def inside() -> None:
+        try:
+            baton.wait(other, 1)
+        except RuntimeError as error:
+            errors.append(error)
+
+    loop.inside = inside
+    assert not baton.mine()
+    assert baton.wait(loop.promise(0), 3)
+    assert errors and "drives" in str(errors[0])
+    loop.inside = lambda: None
+    loop.due.clear()
+    assert baton.wait(loop.promise(0.01), 2) and not baton.mine()
+
+
+def test_an_alarm_while_nothing_is_outstanding(loop: FakeLoop, baton: Baton) -> None:
+    heeded = threading.Event()
+
+    def inside() -> None:
+        os.read(loop.alarm, 1)
+        heeded.set()
+
+    loop.inside = inside
+    os.write(loop.bell, b"x")
+    assert heeded.wait(5)
+    assert set(loop.steps) == {"parpool-background"}
+    loop.inside = lambda: None
+    time.sleep(0.05)
+    before = len(loop.steps)
+    time.sleep(0.15)
+    assert len(loop.steps) == before
+
+
+def test_an_alarm_while_somebody_drives(loop: FakeLoop, baton: Baton) -> None:
+    """It wakes the driver, whose next step may heed it."""
+    heeded = threading.Event()
+
+    def inside() -> None:
+        if not heeded.is_set() and select.select([loop.alarm], [], [], 0)[0]:
+            os.read(loop.alarm, 1)
+            heeded.set()
+
+    loop.inside = inside
+    drives = in_threads(1, lambda i: baton.wait(loop.promise(1)))
     while loop.driving is None:
         time.sleep(0.001)
-
-    def action() -> str:
-        before = len(loop.steps)
-        time.sleep(0.03)
-        assert loop.driving is None and len(loop.steps) == before
-        return "value"
-
-    assert baton.run(action) == "value"
+    os.write(loop.bell, b"x")
+    assert heeded.wait(0.7)
     join(drives)
-    with pytest.raises(KeyError):
-        baton.run(lambda: {}["x"])
-    assert baton.wait(loop.promise(0.01), 2)
 
 
-def test_close_ends_the_thread() -> None:
-    loop = FakeLoop()
+def test_steps_that_are_needed_in_any_case(loop: FakeLoop) -> None:
+    loop.alarm_interval = 0.02
     baton = Baton(loop)
+    baton.start()
+    deadline = time.monotonic() + 5
+    while len(loop.steps) < 3 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    baton.close()
+    assert len(loop.steps) >= 3
+
+
+def background() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "parpool-background"]
+
+
+def test_close_ends_the_thread(loop: FakeLoop) -> None:
+    baton = Baton(loop)
+    baton.start()
     loop.promise(20)
     baton.tend()
     while loop.driving is None:
         time.sleep(0.001)
+    assert background()
     baton.close()
-    assert not [thread for thread in threading.enumerate() if thread.name == "parpool-background"]
+    assert not background()
     baton.tend()
-    assert not [thread for thread in threading.enumerate() if thread.name == "parpool-background"]
+    assert not background()
 
 
-def test_close_without_a_thread(loop: FakeLoop) -> None:
-    Baton(loop).close()
+def test_a_baton_that_never_began(loop: FakeLoop) -> None:
+    Baton(loop).discard()
 
 
 # Signals ---------------------------------------------------------------------------------------------------
@@ -375,7 +473,6 @@ def test_ctrl_c_while_asleep_is_raised_at_once(loop: FakeLoop, baton: Baton, han
         assert time.monotonic() - started < 2
     finally:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    assert not loop.asleep
     loop.due.clear()
     assert baton.wait(loop.promise(0.01), 2)  # the baton is free again
 
@@ -385,6 +482,7 @@ def test_ctrl_c_in_a_step_waits_for_its_end(loop: FakeLoop, baton: Baton, handle
     whole: list[str] = []
 
     def inside() -> None:
+        loop.inside = lambda: None
         whole.append("begun")
         signal.raise_signal(signal.SIGINT)
         for _ in range(1000):
@@ -404,15 +502,20 @@ def test_ctrl_c_in_a_step_waits_for_its_end(loop: FakeLoop, baton: Baton, handle
 @posix
 def test_ctrl_c_in_a_step_ends_a_wait_that_has_not_ended(loop: FakeLoop, baton: Baton, handlers: None) -> None:
     """The step in which it comes is ended; the wait, which would go on for long, is too."""
-    loop.inside = lambda: signal.raise_signal(signal.SIGINT)
+
+
+    def inside() -> None:
+        loop.inside = lambda: None
+        signal.raise_signal(signal.SIGINT)
+
+    loop.inside = inside
     loop.promise(0.02)
     thing = loop.promise(20)
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        baton.wait(thing, 5)
-    assert time.monotonic() - started < 2
+        baton.wait(thing, 3)
     loop.due.clear()
-    loop.inside = lambda: None
+    assert time.monotonic() - started < 1
 
 
 @posix

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import zmq
@@ -16,9 +17,25 @@ import zmq
 from parpool.net.sockets import Context, Dealer, Poller, Router, have_ipc, keypair
 
 
+class Keeping(Context):
+    """Its sockets live as long as it does, as those of hosts and engines do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[Router | Dealer] = []
+
+    def router(self, *args: Any, **kwargs: Any) -> Router:
+        self.kept.append(made := super().router(*args, **kwargs))
+        return made
+
+    def dealer(self, *args: Any, **kwargs: Any) -> Dealer:
+        self.kept.append(made := super().dealer(*args, **kwargs))
+        return made
+
+
 @pytest.fixture
 def context() -> Iterator[Context]:
-    made = Context()
+    made = Keeping()
     yield made
     made.close()
 
@@ -26,7 +43,7 @@ def context() -> Iterator[Context]:
 @pytest.fixture
 def other() -> Iterator[Context]:
     """The other side's."""
-    made = Context()
+    made = Keeping()
     yield made
     made.close()
 
@@ -41,7 +58,7 @@ def address() -> Iterator[str]:
 def await_message(socket: Router | Dealer, seconds: float = 5) -> object:
     poller = Poller()
     poller.add(socket)
-    assert poller.poll(seconds * 1000), "nothing arrived"
+    assert poller.poll(seconds), "nothing arrived"
     return socket.receive() if isinstance(socket, Router) else socket.receive(wait=False)
 
 
@@ -53,12 +70,12 @@ def test_there_and_back(context: Context, other: Context, address: str) -> None:
     dealer = other.dealer(address, "engine-1")
     assert router.address == address
     dealer.send(b"hello")
-    assert await_message(router) == ("engine-1", [b"hello"])
+    assert await_message(router) == (b"engine-1", [b"hello"])
     assert router.receive() is None
-    assert router.send("engine-1", b"header") is True
+    assert router.send(b"engine-1", b"header") is True
     assert await_message(dealer) == [b"header"]
     assert dealer.receive(wait=False) is None
-    assert router.send("engine-1", b"again")
+    assert router.send(b"engine-1", b"again")
     assert dealer.receive() == [b"again"]
 
 
@@ -68,10 +85,10 @@ def test_frames(context: Context, other: Context, address: str, size: int) -> No
     dealer = other.dealer(address, "e")
     frames = [os.urandom(size), b"", os.urandom(size + 3)]
     dealer.send(b"header", frames)
-    assert await_message(router) == ("e", [b"header", *frames])
-    router.send("e", b"back", frames)
+    assert await_message(router) == (b"e", [b"header", *frames])
+    router.send(b"e", b"back", frames)
     assert await_message(dealer) == [b"back", *frames]
-    router.send("e", b"one", frames[:1])
+    router.send(b"e", b"one", frames[:1])
     assert await_message(dealer) == [b"one", frames[0]]
 
 
@@ -79,7 +96,7 @@ def test_a_dealer_may_connect_first(context: Context, other: Context, address: s
     dealer = other.dealer(address, "early")
     dealer.send(b"hello")
     router = context.router(address)
-    assert await_message(router, 10) == ("early", [b"hello"])
+    assert await_message(router, 10) == (b"early", [b"hello"])
 
 
 def test_order_and_no_bound(context: Context, other: Context, address: str) -> None:
@@ -89,7 +106,7 @@ def test_order_and_no_bound(context: Context, other: Context, address: str) -> N
     dealer.send(b"hello")
     await_message(router)
     for number in range(20_000):
-        assert router.send("e", b"%d" % number)
+        assert router.send(b"e", b"%d" % number)
     for number in range(20_000):
         assert dealer.receive() == [b"%d" % number]
     for number in range(20_000):
@@ -103,13 +120,13 @@ def test_order_and_no_bound(context: Context, other: Context, address: str) -> N
 
 def test_a_peer_that_is_not_there(context: Context, other: Context, address: str) -> None:
     router = context.router(address)
-    assert router.send("nobody", b"x") is False
-    assert router.send("nobody", b"x", [b"y", b"z"]) is False
+    assert router.send(b"nobody", b"x") is False
+    assert router.send(b"nobody", b"x", [b"y", b"z"]) is False
     dealer = other.dealer(address, "e")
     dealer.send(b"hello")
     await_message(router)
-    assert router.send("nobody", b"x", [b"y" * 100_000]) is False
-    assert router.send("e", b"then", [b"whole"])
+    assert router.send(b"nobody", b"x", [b"y" * 100_000]) is False
+    assert router.send(b"e", b"then", [b"whole"])
     assert await_message(dealer) == [b"then", b"whole"]
 
 
@@ -120,9 +137,9 @@ def test_a_peer_that_has_gone(context: Context, other: Context, address: str) ->
     await_message(router)
     other.close()
     deadline = time.monotonic() + 5
-    while router.send("e", b"x", [b"y"]) and time.monotonic() < deadline:
+    while router.send(b"e", b"x", [b"y"]) and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert router.send("e", b"x") is False
+    assert router.send(b"e", b"x") is False
 
 
 def test_a_name_in_use_stays_with_who_has_it(context: Context, other: Context, address: str) -> None:
@@ -134,8 +151,8 @@ def test_a_name_in_use_stays_with_who_has_it(context: Context, other: Context, a
     impostor.send(b"me too")
     poller = Poller()
     poller.add(router)
-    assert not poller.poll(300)
-    router.send("e", b"for you")
+    assert not poller.poll(0.3)
+    router.send(b"e", b"for you")
     assert await_message(dealer) == [b"for you"]
 
 
@@ -147,8 +164,8 @@ def test_names_that_are_no_text(context: Context, address: str) -> None:
         dealer.connect(address)
         dealer.send(b"x")
         name, frames = await_message(router)  # type: ignore[misc]
-        assert isinstance(name, str) and frames == [b"x"]
-        assert router.send(name, b"y") in (True, False)
+        assert name == b"\xff\xfe" and frames == [b"x"]
+        assert router.send(name, b"y") is True
 
 
 @pytest.mark.parametrize("kind", [zmq.REQ, zmq.PUSH, zmq.PUB, zmq.ROUTER])
@@ -157,6 +174,7 @@ def test_sockets_of_other_kinds(context: Context, other: Context, address: str, 
     router = context.router(address)
     with zmq.Context() as plain, plain.socket(kind) as strange:
         strange.linger = 0
+        strange.identity = b"strange"
         strange.connect(address)
         try:
             strange.send(b"x", zmq.NOBLOCK)
@@ -165,9 +183,9 @@ def test_sockets_of_other_kinds(context: Context, other: Context, address: str, 
         dealer = other.dealer(address, "e")
         dealer.send(b"hello")
         seen = await_message(router)
-        while seen is not None and seen[0] != "e":  # type: ignore[index]
+        while seen is not None and seen[0] != b"e":  # type: ignore[index]
             seen = await_message(router)
-        assert seen == ("e", [b"hello"])
+        assert seen == (b"e", [b"hello"])
 
 
 def test_bytes_that_are_no_zmq(context: Context, other: Context, address: str) -> None:
@@ -183,7 +201,10 @@ def test_bytes_that_are_no_zmq(context: Context, other: Context, address: str) -
                 pass
     dealer = other.dealer(address, "e")
     dealer.send(b"hello")
-    assert await_message(router) == ("e", [b"hello"])
+    seen = await_message(router)
+    while seen[0] != b"e":  # type: ignore[index]  # by chance it may have been a message of zmq's oldest protocol
+        seen = await_message(router)
+    assert seen == (b"e", [b"hello"])
 
 
 # tcp -----------------------------------------------------------------------------------------------------
@@ -195,8 +216,8 @@ def test_tcp_with_the_key(context: Context, other: Context) -> None:
     assert not router.address.endswith("*")
     dealer = other.dealer(router.address, "e", host_key=public)
     dealer.send(b"hello", [b"x" * 100_000])
-    assert await_message(router) == ("e", [b"hello", b"x" * 100_000])
-    router.send("e", b"back")
+    assert await_message(router) == (b"e", [b"hello", b"x" * 100_000])
+    router.send(b"e", b"back")
     assert await_message(dealer) == [b"back"]
 
 
@@ -215,11 +236,11 @@ def test_tcp_without_the_key(context: Context, other: Context) -> None:
         by_password.send(b"let me in")
         dealer = other.dealer(router.address, "right", host_key=public)
         dealer.send(b"hello")
-        assert await_message(router) == ("right", [b"hello"])
+        assert await_message(router) == (b"right", [b"hello"])
         poller = Poller()
         poller.add(router)
-        assert not poller.poll(300)
-        assert router.send("wrong", b"secret") is False and router.send("plain", b"secret") is False
+        assert not poller.poll(0.3)
+        assert router.send(b"wrong", b"secret") is False and router.send(b"plain", b"secret") is False
         assert wrong.receive(wait=False) is None and plain.receive(wait=False) is None
 
 
@@ -229,7 +250,7 @@ def test_a_dealer_with_a_key_refuses_a_plain_host(context: Context, other: Conte
     dealer.send(b"secret")
     poller = Poller()
     poller.add(router)
-    assert not poller.poll(300)
+    assert not poller.poll(0.3)
 
 
 # Context --------------------------------------------------------------------------------------------------
@@ -246,13 +267,13 @@ def test_close_does_not_wait_for_what_nobody_takes(address: str) -> None:
 
 def test_close_may_wait_for_what_is_to_be_sent(context: Context, address: str) -> None:
     router = context.router(address)
-    leaving = Context()
+    leaving = Keeping()
     dealer = leaving.dealer(address, "e")
     for number in range(50):
         dealer.send(b"%d" % number, [bytes(100_000)])
     leaving.close(linger=5)
     for number in range(50):
-        assert await_message(router) == ("e", [b"%d" % number, bytes(100_000)])
+        assert await_message(router) == (b"e", [b"%d" % number, bytes(100_000)])
 
 
 def test_close_twice() -> None:
@@ -280,7 +301,7 @@ dealer.send(b"two")
 router.socket.poll(5000)
 import time
 time.sleep(0.2)
-assert router.receive() == ("e", [b"one"]) and router.receive() == ("e", [b"two"])
+assert router.receive() == (b"e", [b"one"]) and router.receive() == (b"e", [b"two"])
 host.close(); guest.close()
 os.rmdir(folder) if not os.listdir(folder) else None
 import shutil; shutil.rmtree(folder, ignore_errors=True)
@@ -297,15 +318,17 @@ def test_poller(context: Context, other: Context, address: str) -> None:
     poller.add(read)
     assert poller.poll(0) == []
     os.write(write, b"x")
-    assert [source for source, _ in poller.poll(1000)] == [read]
+    assert [source for source, _ in poller.poll(1)] == [read]
     other.dealer(address, "e").send(b"hello")
     deadline = time.monotonic() + 5
-    while len(found := dict(poller.poll(1000))) < 2 and time.monotonic() < deadline:
+    while len(found := dict(poller.poll(1))) < 2 and time.monotonic() < deadline:
         pass
     assert set(found) == {read, router.socket}
-    poller.remove(read)
-    assert [source for source, _ in poller.poll(1000)] == [router.socket]
-    poller.remove(router)
-    assert poller.poll(0) == []
+    os.read(read, 1)
+    assert [source for source, _ in poller.poll(1)] == [router.socket]
+    assert await_message(router) == (b"e", [b"hello"])
+    started = time.monotonic()
+    assert poller.poll(0.05) == []
+    assert 0.04 < time.monotonic() - started < 1
     os.close(read)
     os.close(write)
