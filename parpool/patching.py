@@ -29,7 +29,7 @@ def patch(**defaults: Any) -> None:
 
     make_pool.__name__ = make_pool.__qualname__ = "Pool"
     make_pool.__doc__ = Pool.__doc__
-    _replace(multiprocessing.pool, "Pool", pool)
+    _replace_module_attribute(multiprocessing.pool, "Pool", pool)
     _replace(multiprocessing.context.BaseContext, "Pool", make_pool)
     default_context: Any = multiprocessing.context._default_context  # type: ignore[attr-defined]
     _replace(multiprocessing, "Pool", default_context.Pool)
@@ -40,6 +40,16 @@ def unpatch() -> None:
     while _replaced:
         (owner, name), value = _replaced.popitem()
         setattr(owner, name, value)
+
+
+def _replace_module_attribute(module: Any, name: str, value: Any) -> None:
+    """Make ``module.name`` give ``value`` to others, and not to the module's own code.
+
+    ``ThreadPool`` lives beside ``Pool`` and calls it by its global name; it must go on finding the real one.
+    """
+    kind = type(module)
+    _replaced[module, "__class__"] = kind
+    module.__class__ = type(kind.__name__, (kind,), {name: property(lambda self: value)})
 
 
 def _replace(owner: Any, name: str, value: Any) -> None:

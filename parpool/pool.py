@@ -204,9 +204,10 @@ class Pool:
         progress: bool | None,
     ) -> MapResult:
         self._check_running()
+        _check_chunksize(chunksize)
         link = self._link
         error: BaseException | None = None
-        items: Any = iterable
+        items: Any = iterable[:] if type(iterable) is list else iterable  # it may change while it is being cut
         if not hasattr(iterable, "__len__"):
             items = list(iterable)
         elif not sliceable(iterable):
@@ -277,6 +278,7 @@ class Pool:
         progress: bool | None,
     ) -> Any:
         self._check_running()
+        _check_chunksize(chunksize)
         if chunksize < 1:
             raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
         if buffersize is not None and (not isinstance(buffersize, int) or buffersize < 1):
@@ -314,6 +316,7 @@ class Pool:
         """Take no more work; the engines end when what was submitted is done."""
         util.debug("closing pool")
         if self._state == RUN:
+            self._link.check()
             self._state = CLOSE
             self._link.drain()
 
@@ -355,6 +358,7 @@ class Pool:
     def _check_running(self) -> None:
         if self._state != RUN:
             raise ValueError("Pool not running")
+        self._link.check()
 
     def __repr__(self) -> str:
         cls = self.__class__
@@ -367,6 +371,16 @@ class Pool:
 def _options(retries: int, task_timeout: float | None) -> TaskOptions:
     if not isinstance(retries, int) or retries < 0:
         raise ValueError(f"retries must be an int of 0 or more, not {retries!r}")
-    if task_timeout is not None and not task_timeout > 0:
-        raise ValueError(f"task_timeout must be None or more than 0 seconds, not {task_timeout!r}")
+    if task_timeout is not None:
+        if not isinstance(task_timeout, (int, float)):
+            raise TypeError(f"task_timeout must be None or a number of seconds, not {task_timeout!r}")
+        if not task_timeout > 0:
+            raise ValueError(f"task_timeout must be None or more than 0 seconds, not {task_timeout!r}")
+        if task_timeout == float("inf"):
+            task_timeout = None
     return TaskOptions(retries, None if task_timeout is None else float(task_timeout))
+
+
+def _check_chunksize(chunksize: object) -> None:
+    if chunksize is not None and not isinstance(chunksize, int):
+        raise TypeError(f"chunksize must be an int, not {chunksize!r}")

@@ -9,6 +9,7 @@ import itertools
 import os
 import pickle
 import queue
+import sys
 import threading
 import uuid
 import weakref
@@ -25,7 +26,7 @@ from ..wire.failure import pack_failure, unpack_failure
 from ..wire.functions import Function, FunctionBook
 from ..wire.messages import EACH
 from ..wire.payload import PROTOCOL
-from .result import AsyncResult, CallResult
+from .result import AsyncResult, CallResult, wake
 
 
 class TaskOptions(NamedTuple):
@@ -39,12 +40,14 @@ class Link(Protocol):
     """What faces may ask of a host, wherever it is."""
 
     engines: int
+    failure: BaseException | None
     listeners: threading.Lock
     readers: set[Any]
 
     def wait(self, thing: Waitable, timeout: float | None) -> bool: ...
     def abort(self, ids: Sequence[int]) -> None: ...
     def call_back(self, result: AsyncResult) -> None: ...
+    def listen(self, listener: Callable[[AsyncResult], object], result: AsyncResult) -> None: ...
     def tend(self) -> None: ...
     def nudge(self) -> None: ...
     def pace(self, key: bytes) -> float | None: ...
@@ -106,16 +109,17 @@ class EmbeddedLink:
             return
         try:
             described = self._book.function(function)
+            result._name = described.name
             try:
                 payload = _pickle((args, kwds), PROTOCOL)
             except Exception:
                 payload = b"__main__"
             if b"_main__" in payload:
-                payload = self._book.dumps((args, kwds))  # the long way, see there
+                payload = self._book.dumps((args, kwds), ("args", "kwds"))  # the long way, see there
         except Exception as error:
             result.fail(error)
             return
-        result._name, key, host = described.name, described.key, self._host
+        key, host = described.key, self._host
         if key not in host.functions:
             host.define(key, described.blob)
         result._id = id = self._next_id()
@@ -128,7 +132,7 @@ class EmbeddedLink:
 
     def function(self, function: Any) -> Function:
         """Make a function ready to travel. Raises SerializationError where it cannot."""
-        self._check()
+        self.check()
         described = self._book.function(function)
         if described.key not in self._host.functions:
             self._host.define(described.key, described.blob)
@@ -138,6 +142,8 @@ class EmbeddedLink:
         self, function: Function, payload: bytes, kind: int, size: int, start: int, door: Any, options: TaskOptions
     ) -> int:
         """Submit a chunk of a map; ``start`` is the number of its first item. Gives the id of its task."""
+        if self.failure is not None:
+            raise self.failure
         if function.key not in self._host.functions:
             self._host.define(function.key, function.blob)
         id = self._next_id()
@@ -160,7 +166,7 @@ class EmbeddedLink:
 
     def abort(self, ids: Sequence[int]) -> None:
         """Take back tasks that have not begun."""
-        self._check()
+        self.check()
         if not self._closed:
             self._host.order(lambda: self._host.abort(ids))
             self._baton.tend()
@@ -196,18 +202,26 @@ class EmbeddedLink:
             self._callback_thread.start()
         self._callbacks.put(result)
 
+    @staticmethod
+    def listen(listener: Callable[[AsyncResult], object], result: AsyncResult) -> None:
+        """Call a listener; what it raises is told to the hook."""
+        try:
+            listener(result)
+        except BaseException:
+            _tell_hook()
+
     # -- the end ----------------------------------------------------------------------------------------------
 
     def drain(self) -> None:
         """Let the engines end when all that was submitted has been done."""
-        self._check()
+        self.check()
         if not self._closed:
             self._host.order(self._host.drain)
             self._baton.tend()
 
     def join(self) -> None:
         """Wait for the end that :meth:`drain` asked for, and let go of everything."""
-        self._check()
+        self.check()
         if not self._closed:
             self._baton.wait(self._ended)
             self._run_last_callbacks()
@@ -271,7 +285,7 @@ class EmbeddedLink:
 
     def repopulate(self) -> None:
         """Notice engines that have died, and start others in their places, now."""
-        self._check()
+        self.check()
         if not self._closed:
             errand = _Errand()
 
@@ -284,12 +298,13 @@ class EmbeddedLink:
 
     # -- small things -----------------------------------------------------------------------------------------
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise ForkedError in a process forked from the one that made the link."""
         if self._foreign:
             raise ForkedError(_FORKED)
 
     def _refuse(self, result: CallResult) -> None:
-        self._check()
+        self.check()
         assert self.failure is not None
         result.fail(self.failure)
 
@@ -334,10 +349,12 @@ class _Errand:
     def finish(self) -> None:
         self._done = True
         for lock in list(self._parked or ()):
-            try:
-                lock.release()
-            except RuntimeError:
-                pass
+            wake(lock)
+
+
+def _tell_hook() -> None:
+    """As with a thread's own exceptions: an exception of a callback is told to the hook, and the next one runs."""
+    threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
 
 
 def _run_callbacks(results: queue.SimpleQueue[AsyncResult | None], link: weakref.ref[EmbeddedLink]) -> None:
@@ -345,10 +362,7 @@ def _run_callbacks(results: queue.SimpleQueue[AsyncResult | None], link: weakref
         try:
             result._call_back()
         except BaseException:
-            # As with a thread's own exceptions: told to the hook, and the next callback runs.
-            import sys
-
-            threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+            _tell_hook()
         del result
         alive = link()
         if alive is not None:

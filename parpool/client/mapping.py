@@ -8,14 +8,16 @@ Flynn, 1992). A slice of a range or of an array travels as what it is.
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import status as codes
+from ..errors import TaskAborted
 from ..wire.failure import unpack_failure
 from ..wire.messages import EACH
 from .outcome import Arrived, decided, in_words
-from .result import AsyncResult
+from .result import AsyncResult, wake
 
 if TYPE_CHECKING:
     from ..wire.functions import Function
@@ -112,6 +114,7 @@ class MapResult(AsyncResult):
         self._error: tuple[Any, Any] | None = None  #: the first that failed: its Arrived or exception, and its task
         self._opened: Any = None
         self._bar = bar
+        self._expected: weakref.WeakSet[_Piece] = weakref.WeakSet()
         self._sending = threading.RLock()  #: the caller sends the first chunks, whoever drives the loop the others
 
     def begin(self, feed: Feed) -> None:
@@ -123,6 +126,18 @@ class MapResult(AsyncResult):
             return
         with self._sending:
             self._send_more()
+
+    def abort(self) -> None:
+        """Take back what has not begun, and send nothing more; the map ends in TaskAborted."""
+        with self._sending:
+            feed = self._feed
+            left = feed.total - feed.next if feed is not None else 0
+            if feed is not None and left:
+                feed.next = feed.total
+                if self._error is None:
+                    self._error = (TaskAborted(f"{self._name} was aborted before all its items had begun"), None)
+                self._count(left)
+        super().abort()
 
     def end(self, error: BaseException | None) -> None:
         """End without a task: there were no items (None), or they could not be had."""
@@ -176,6 +191,13 @@ class MapResult(AsyncResult):
                 self._feed.under_way -= 1
                 self._send_more()
             self._count(size)
+        for piece in list(self._expected):
+            for lock in list(piece._parked or ()):
+                wake(lock)
+
+    def expect(self, piece: _Piece) -> None:
+        """Tell ``piece`` of what arrives."""
+        self._expected.add(piece)
 
     def _close_bar(self) -> None:
         if self._bar is not None:
@@ -185,22 +207,28 @@ class MapResult(AsyncResult):
     def _value(self) -> Any:
         if self._error is not None:
             raise self._exception()
-        if self._opened is None:
-            values: list[Any] = []
-            for start in sorted(self._pieces):
-                values += self._open(self._pieces[start])
-            self._opened = values
-            for piece in self._pieces.values():
-                piece.payload = b""
-        return self._opened
+        with self._sending:
+            if self._opened is None:
+                values: list[Any] = []
+                for start in sorted(self._pieces):
+                    values += self._open(self._pieces[start])
+                self._opened = values
+                for piece in self._pieces.values():
+                    piece.payload = b""
+            return self._opened
 
     def __iter__(self) -> Iterator[Any]:
+        """The values in order, each as soon as it has arrived; raises the map's exception when it is its turn."""
         start = 0
-        while start < self._total and self._error is None:
+        while start < self._total:
+            while not self._done and start not in self._pieces:
+                self._link.wait(_Piece(self, start), None)
             piece = self._pieces.get(start)
-            if piece is None or self._opened is not None:
+            if piece is None or piece.status != codes.OK:
                 break
-            yield from self._open(piece)
+            with self._sending:
+                values = self._open(piece) if self._opened is None else self._opened[start : start + piece.size]
+            yield from values
             start += piece.size
         yield from self.get()[start:]
 
@@ -228,6 +256,20 @@ class MapResult(AsyncResult):
 
     def __len__(self) -> int:
         return self._total
+
+
+class _Piece:
+    """The arrival of the piece of a map that begins with an item."""
+
+    def __init__(self, result: MapResult, start: int) -> None:
+        self._result = result
+        self._start = start
+        self._parked: list[threading.Lock] | None = None
+        result.expect(self)
+
+    @property
+    def _done(self) -> bool:
+        return self._result.ready() or self._start in self._result._pieces
 
 
 def exception_of(name: str, task: Any, outcome: Any, engine: int | None) -> BaseException:

@@ -252,7 +252,7 @@ class AsyncResult:
             self._link.call_back(self)
         if self._parked is not None:
             for lock in list(self._parked):
-                _wake(lock)
+                wake(lock)
 
     def _call_back(self) -> None:
         """Run the callbacks: in the link's callback thread."""
@@ -273,7 +273,7 @@ class AsyncResult:
             if not self._done:
                 self._settle()
             for listener in listeners or ():
-                listener(self)
+                self._link.listen(listener, self)
 
 
 _CLOSED: Any = object()  #: stands for the value of a result that was not opened yet
@@ -288,17 +288,6 @@ class CallResult(AsyncResult):
     _task: Any = None
     _outcome: Any = None
     _opened: Any = _CLOSED
-
-    def get(self, timeout: float | None = None) -> Any:
-        """The value, when it has arrived; raises the exception of the call. See :meth:`AsyncResult.get`."""
-        if not self._done and not self._link.wait(self, timeout):
-            self._time_out()
-        outcome = self._outcome
-        if self._opened is _CLOSED and outcome.status == 0:
-            opened = self._opened = pickle.loads(outcome.payload)
-            outcome.payload = b""
-            return opened
-        return self._value()
 
     def deliver(self, task: Any, outcome: Any, engine: int | None) -> None:
         """The outcome has arrived (called by whoever drives the loop)."""
@@ -323,12 +312,16 @@ class CallResult(AsyncResult):
         self._finish()
 
     def _value(self) -> Any:
-        opened, outcome = self._opened, self._outcome
-        if outcome.status == codes.OK:
-            if opened is _CLOSED:
-                opened = self._opened = pickle.loads(outcome.payload)
-                outcome.payload = b""
+        outcome = self._outcome
+        if outcome.status == 0:
+            payload = outcome.payload  # read before the look at _opened: who opens it empties it after
+            if self._opened is not _CLOSED:
+                return self._opened
+            # Of several threads that open it at once, all get what the first one made.
+            opened = self.__dict__.setdefault("_opened", pickle.loads(payload))
+            outcome.payload = b""
             return opened
+        opened = self._opened
         if opened is _CLOSED:
             if outcome.status < 0:
                 task = self._task
@@ -359,7 +352,8 @@ class CallResult(AsyncResult):
         return [self._id] if self._id >= 0 else []
 
 
-def _wake(lock: threading.Lock) -> None:
+def wake(lock: threading.Lock) -> None:
+    """Wake the thread that is parked at ``lock``."""
     try:
         lock.release()
     except RuntimeError:

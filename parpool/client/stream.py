@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .. import status as codes
 from ..wire.messages import EACH, MAP
 from .mapping import AHEAD, ENDED, Feed, chunk_size, exception_of, sliceable
+from .result import wake
 
 if TYPE_CHECKING:
     from ..wire.functions import Function
@@ -58,7 +59,11 @@ class IMapIterator:
         self._lock = threading.RLock()
         self._feed: Feed | None = None
         self._reader: _Reader | None = None
-        if sliceable(iterable) and chunk == 1:
+        if type(iterable) is list:
+            iterable = iterable[:]  # it is cut as engines become free, and may change until then
+        if link.failure is not None:
+            self.finished(0, link.failure)
+        elif sliceable(iterable) and chunk == 1:
             self._length = len(iterable)  # type: ignore[arg-type]
             self._feed = Feed(link, function, iterable, self, options, EACH, 1 if single else None)  # type: ignore[arg-type]
             with self._lock:
@@ -164,10 +169,7 @@ class IMapIterator:
                 self._done = True
         if self._done and self._parked:
             for lock in list(self._parked):
-                try:
-                    lock.release()
-                except RuntimeError:
-                    pass  # woken already
+                wake(lock)
         self._link.nudge()
 
     def _send_more(self) -> None:
@@ -278,6 +280,8 @@ class _Reader:
         while True:
             with room:
                 while not self._stopped and self._full():
+                    if self._pending and not self._under_way:  # a buffer smaller than a chunk
+                        self._send()
                     room.wait()
                 if self._stopped:
                     return

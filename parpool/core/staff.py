@@ -33,21 +33,21 @@ class Staff:
         self.serving.add(uid)
         self.failures = 0
 
-    def ended(self, uid: str, *, failed: bool = False) -> None:
-        """Its process ended; ``failed``: it said that it could not serve."""
-        if uid in self.starting or failed:
-            self.failures += 1
+    def ended(self, uid: str, *, refused: bool = False) -> None:
+        """Its process ended; ``refused``: it said that it cannot serve."""
+        if uid in self.starting:
+            self.failed(refused=refused)
         self.starting.discard(uid)
         self.serving.discard(uid)
-        if not self.serving and not self.starting and self.failures >= (1 if failed else MAX_FAILURES):
-            self.broken = True
-        elif self.failures >= MAX_FAILURES * self.places and not self.serving:
+
+    def failed(self, *, refused: bool = False) -> None:
+        """A start has failed. One refusal for each place is enough; bad luck gets a few more chances."""
+        self.failures += 1
+        if not self.serving and self.failures >= self.places * (1 if refused else MAX_FAILURES):
             self.broken = True
 
     def vacancies(self) -> int:
         """How many engines should be started now."""
-        if self.broken or not self.hiring:
-            return 0
-        if self.failures >= MAX_FAILURES * self.places:
+        if self.broken or not self.hiring or self.failures >= MAX_FAILURES * self.places:
             return 0
         return self.places - len(self.starting) - len(self.serving)

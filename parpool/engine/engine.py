@@ -91,7 +91,6 @@ class Engine:
     def fail(self, error: BaseException) -> None:
         """Say that this engine cannot serve, because its initializer raised."""
         with self._wire:
-            self._work.send(encode(Hello(PROTOCOL, __version__, os.getpid())))
             self._work.send(encode(Farewell(pack_failure(error))))
 
     def close(self) -> None:

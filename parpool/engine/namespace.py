@@ -9,7 +9,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from ..wire import functions as wire_functions
-from ..wire.fingerprint import MAIN, fingerprint
+from ..wire.fingerprint import fingerprint, is_main_code
 from ..wire.failure import unpack_failure
 
 
@@ -29,7 +29,10 @@ class Namespace:
     """
 
     def __init__(self, names: dict[str, Any] | None = None) -> None:
-        self.names = sys.modules["__main__"].__dict__ if names is None else names
+        self.names = _globals_of_main() if names is None else names
+        #: where pickle looks for classes of ``__main__``; not always the same
+        self._module = sys.modules["__main__"].__dict__
+        self._later: list[tuple[str, bytes]] = []  #: names to be bound to code that is only referred to
         self._blobs: dict[bytes, bytes] = {}
         self._functions: dict[bytes, Callable[..., Any]] = {}
         self._code: dict[bytes, Any] = {}  #: code of the client's ``__main__``, by key
@@ -67,7 +70,7 @@ class Namespace:
         if blob[:1] == b"E":
             del self._blobs[key]
             raise unpack_failure(blob[1:])
-        prepare_by_value(blob, self.bind)
+        self.prepare(blob)
         return pickle.loads(blob[1:])
 
     def _fetch(self, packed: bytes) -> Any:
@@ -88,30 +91,53 @@ class Namespace:
             self._code[reference.key] = code
         return code
 
+    def bind_referred(self) -> None:
+        """Bind the names that opened code refers to. Raises Missing for code that must be asked for."""
+        while self._later:
+            name, packed = self._later[-1]
+            present = self.names.get(name)
+            if not is_main_code(present):
+                self.bind({name: self._fetch(packed)})
+            self._later.pop()
+
+    def _bind_later(self, references: dict[str, bytes]) -> None:
+        self._later.extend(references.items())
+
     def _own(self, qualname: str) -> Any:
         first, *rest = qualname.split(".")
         found = self.names.get(first)
         for name in rest:
             found = getattr(found, name, None)
-        if isinstance(found, (FunctionType, type)) and found.__module__ in MAIN:
-            return found
-        return None
+        return found if is_main_code(found) else None
 
     def bind(self, code: dict[str, Any]) -> dict[str, Any]:
         """Bind travelled code under its names, unless the user bound them to something else; gives the namespace."""
         for name, value in code.items():
             if name in self.names:
                 present = self.names[name]
-                older = self._travelled.get(name) is present or getattr(present, "__module__", None) in MAIN
-                if isinstance(value, ModuleType) or not (older and isinstance(present, (FunctionType, type))):
+                older = self._travelled.get(name) is present or is_main_code(present)
+                if isinstance(value, ModuleType) or not older:
                     continue
-            self.names[name] = self._travelled[name] = value
+            self.names[name] = self._module[name] = self._travelled[name] = value
         return self.names
 
+    def prepare(self, data: bytes) -> None:
+        """Before opening a pickle that may hold code by value: let that code find this namespace."""
+        if b"parpool.wire.byvalue" in data:
+            from ..wire import byvalue
 
-def prepare_by_value(data: bytes, bind: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """Before opening a pickle that may hold code by value: let that code find the engine's namespace."""
-    if b"parpool.wire.byvalue" in data:
-        from ..wire import byvalue
+            byvalue.bind = self.bind
+            byvalue.bind_later = self._bind_later
 
-        byvalue.bind = bind
+
+def _globals_of_main() -> dict[str, Any]:
+    """The dict that functions of ``__main__`` have for their globals.
+
+    In a spawned process that is not the module's own: multiprocessing runs the script in a namespace that it then
+    copies into the module.
+    """
+    module = vars(sys.modules["__main__"])
+    for value in module.values():
+        if isinstance(value, FunctionType) and value.__module__ == "__mp_main__":
+            return value.__globals__
+    return module

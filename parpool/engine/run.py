@@ -13,7 +13,7 @@ from ..status import ERROR, OK, OVERTIME, UNMET
 from ..wire.failure import pack_failure, safe_repr
 from ..wire.messages import CALL, EACH, EACHSTAR, INLINE, MAP, Call, encode
 from ..wire.payload import NONE, dump_value, dump_values
-from .namespace import Missing, Namespace, prepare_by_value
+from .namespace import Missing, Namespace
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -109,10 +109,12 @@ class Runner:
         """Function and argument of a call; code that this engine lacks is asked for."""
         while True:
             try:
-                function = self._namespace.function(call.function)
-                payload = call.payload
-                prepare_by_value(payload, self._namespace.bind)
-                return function, pickle.loads(payload)
+                namespace, payload = self._namespace, call.payload
+                function = namespace.function(call.function)
+                namespace.prepare(payload)
+                argument = pickle.loads(payload)
+                namespace.bind_referred()
+                return function, argument
             except Missing as missing:
                 self._engine.ask(missing.key)
 

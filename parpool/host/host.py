@@ -32,7 +32,7 @@ from .deathwatch import LOOK_EVERY, Deathwatch
 log = logging.getLogger("parpool")
 
 FUNCTIONS = 2048  #: blobs kept; more only while queued tasks need them
-PATIENCE_WITH_STRAGGLERS = 5.0  #: seconds that a told engine may take to end before it is ended
+HIRE_AGAIN = 0.5  #: seconds until an engine that could not be started is tried again
 
 
 class Crew(Protocol):
@@ -92,6 +92,7 @@ class Host:
         self._orders: deque[Callable[[], Effects | None]] = deque()
         self._draining = False  #: let the engines end when nothing is left to do
         self._closing = False  #: they were told to
+        self._hire_at: float | None = None  #: when to try again to fill vacant places
         self._context: Context | None = None
         self.session = Session()
         self._public, self._secret = (b"", b"") if have_ipc() else keypair()
@@ -113,12 +114,12 @@ class Host:
             self._deaths.watch(member.uid, member.pid)
 
     def _open(self) -> None:
+        self._wake = Wake()
+        self._deaths = Deathwatch()
         self._context = Context()
         self._work = self._context.router(self._work_address, secret=self._secret, public=self._public)
         self._control = self._context.router(self._control_address, secret=self._secret, public=self._public)
         self._work_address, self._control_address = self._work.address, self._control.address
-        self._wake = Wake()
-        self._deaths = Deathwatch()
         self._poller = Poller()
         for source in (self._work, self._control, self._wake.fd, *self._deaths.fds):
             self._poller.add(source)
@@ -133,11 +134,25 @@ class Host:
             settings = EngineSettings(
                 name, self._work_address, self._control_address, self._public, os.getpid(), recorder
             )
-            pid = self._crew.start(settings)
+            try:
+                pid = self._crew.start(settings)
+            except OSError as error:
+                if self._context is None:
+                    raise  # out of the constructor
+                self._cannot_start(error)
+                return
             self._members[name.encode()] = self._by_id[id] = _Member(name, id, recorder, pid)
             self.staff.started(name)
             if self._context is not None:
                 self._deaths.watch(name, pid)
+
+    def _cannot_start(self, error: OSError) -> None:
+        """The system gives no process now (a limit, or no memory): try again later, or give up."""
+        self.staff.failed()
+        if self.staff.broken:
+            self.on_broken(f"no engine is left and none can be started: {error}")
+        else:
+            self._hire_at = monotonic() + HIRE_AGAIN
 
     def close(self) -> None:
         """Close the sockets and remove the folder. The engines are the crew's to end."""
@@ -222,6 +237,12 @@ class Host:
         if wake_at is not None:
             left = max(0.0, wake_at - monotonic())
             timeout = left if timeout is None else min(timeout, left)
+        if self._hire_at is not None:
+            left = max(0.0, self._hire_at - monotonic())
+            timeout = left if timeout is None else min(timeout, left)
+            if not left:
+                self._hire_at = None
+                self.hire()
         if self._deaths.blind:
             timeout = LOOK_EVERY if timeout is None else min(timeout, LOOK_EVERY)
         try:
@@ -356,14 +377,13 @@ class Host:
             del self._by_id[member.id]
             detail = self._crew.ended(uid)
             reports, running, known = self._autopsy(member)
-            failed = member.failure is not None or (not member.joined and not member.stopping)
-            self.staff.ended(uid, failed=member.failure is not None)
+            self.staff.ended(uid, refused=member.failure is not None)
             self._perform(
                 self.scheduler.engine_lost(
                     member.id, monotonic(), reports=reports, running=running, known=known, detail=detail
                 )
             )
-            if self.staff.broken and failed:
+            if self.staff.broken:
                 self.on_broken(member.failure or f"engines die before they are ready: {detail}")
         if not self._closing:
             self.hire()

@@ -85,12 +85,14 @@ class Baton:
             return self._drive(thing, deadline)
         return self._wait_parked(thing, deadline)
 
-    def _drive(self, thing: Waitable, deadline: float | None) -> bool:
+    def _drive(self, thing: Waitable, deadline: float | None, shield: Shield | None = None) -> bool:
         """Drive with the baton in hand, and hand it on."""
         step = self._loop.step
         try:
             self._driver = threading.get_ident()
             while not thing._done:
+                if shield is not None and shield.late:
+                    shield.catch_up()
                 if deadline is None:
                     step(None)
                 else:
@@ -109,7 +111,7 @@ class Baton:
     def _drive_shielded(self, thing: Waitable, deadline: float | None) -> bool:
         shield = Shield(self._loop)
         try:
-            return self._drive(thing, deadline)
+            return self._drive(thing, deadline, shield)
         finally:
             shield.lower()
 
@@ -172,9 +174,13 @@ class Baton:
         """Something is outstanding: let the background thread drive where nobody else does."""
         if self._kicked or self._closed:
             return
-        # In this order: an exception (a signal handler's) between the two costs an idle round, not a lost wake-up.
-        self._kick.set()
-        self._kicked = True
+        try:
+            # In this order: the background may clear both while set() lets go of the interpreter's lock.
+            self._kicked = True
+            self._kick.set()
+        except BaseException:  # a signal handler's, between the two
+            self._kicked = False
+            raise
 
     def _tend_forever(self) -> None:
         try:
@@ -200,7 +206,11 @@ class Baton:
                 if alarm:
                     loop.wake()
                 if (loop.outstanding() and not self._parked) or alarm:
-                    self._tend_now(alarm)
+                    try:
+                        self._tend_now(alarm)
+                    except Exception:
+                        # Told as a thread's exception is, and on it goes: without this thread callbacks would hang.
+                        threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
 
     def _tend_now(self, alarm: bool) -> None:
         """Drive while something is outstanding and nobody waits for it; after an alarm, one step at least."""
@@ -254,11 +264,11 @@ _SHIELDED = tuple(
 class Shield:
     """Keeps the main thread's signal handlers from running in the middle of a step."""
 
-    __slots__ = ("_loop", "_handlers", "_late")
+    __slots__ = ("_loop", "_handlers", "late")
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
-        self._late: list[int] | None = None
+        self.late: list[int] = []  #: signals that came in the middle of a step
         handlers: dict[int, Any] = {}
         self._handlers = handlers
         for number in _SHIELDED:
@@ -272,16 +282,21 @@ class Shield:
         if self._loop.asleep:
             self._handlers[number](number, frame)
         else:
-            self._late = [*(self._late or ()), number]
+            self.late.append(number)
+
+    def catch_up(self) -> None:
+        """Let the handlers run that had to wait. Between two steps."""
+        while self.late:
+            number = self.late.pop(0)
+            self._handlers[number](number, sys._getframe(1))
 
     def lower(self) -> None:
         """Put the handlers back, and let those run that had to wait."""
         for number, handler in self._handlers.items():
             if _get_handler(number) == self._handle:
                 _set_handler(number, handler)
-        while self._late:
-            number = self._late.pop(0)
-            self._handlers[number](number, sys._getframe(1))
+        if self.late:
+            self.catch_up()
 
 
 # The C functions: those of ``signal`` make an enum of each number, and cost ten times as much.

@@ -65,6 +65,7 @@ class Session:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         self.folder, self._lock = folder, lock
+        _living.add(folder)
 
     def path(self, name: str) -> str:
         """The path of a file of this session."""
@@ -78,6 +79,13 @@ class Session:
         if os.getpid() == self._pid:
             shutil.rmtree(self.folder, ignore_errors=True)
         os.close(lock)
+        _living.discard(self.folder)
+
+
+#: Folders of this process's sessions. Its own locks do not keep it out, and to close such a file would drop the lock.
+_living: set[str] = set()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_living.clear)
 
 
 def sweep() -> None:
@@ -94,6 +102,8 @@ def _sweep(root: str) -> None:
         return
     for name in names:
         folder = Path(root, name)
+        if str(folder) in _living:
+            continue
         try:
             if folder.stat().st_uid != os.getuid():
                 continue

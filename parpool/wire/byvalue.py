@@ -9,6 +9,7 @@ not travel.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import io
 import sys
@@ -18,12 +19,14 @@ from typing import Any
 
 import cloudpickle
 
-from .fingerprint import MAIN, _names
+from .fingerprint import MAIN, is_main_code, names_in
 
 #: Set by the engine: binds travelled code in its namespace, and gives that namespace.
 bind: Callable[[dict[str, Any]], dict[str, Any]] | None = None
 
 
+#: Set by the engine: takes packed references to code, by name, to be bound when the pickle is open.
+bind_later: Callable[[dict[str, bytes]], None] | None = None
 #: What a reference to code of ``__main__`` is reduced to; None: the code is not one that the other side may have.
 Refer = Callable[[Any], "tuple[Any, ...] | None"]
 
@@ -53,18 +56,24 @@ class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def reducer_override(self, value: Any) -> Any:
         """How functions go; all else as cloudpickle has it."""
-        if self._refer is not None and isinstance(value, (FunctionType, type)):
-            reference = self._refer(value)
+        if self._refer is not None and isinstance(getattr(value, "__module__", None), str):
+            reference = self._refer(value) if callable(value) else None
             if reference is not None:
                 return reference
+        if isinstance(value, functools._lru_cache_wrapper) and not _importable(value):
+            return _make_cached, (value.__wrapped__, value.cache_parameters())
         if isinstance(value, FunctionType) and not _importable(value):
             home = _home(value)
             if home is not None:
-                return _reduce_function(value, home)
-        return super().reducer_override(value)
+                return _reduce_function(value, home, self._refer)
+        reduced = super().reducer_override(value)
+        if isinstance(value, type) and isinstance(reduced, tuple) and len(reduced) == 6 and "." in value.__qualname__:
+            # cloudpickle leaves out by which name, below its module, the class can be found again.
+            return (*reduced[:2], (reduced[2], value.__qualname__, reduced[5]), None, None, _fill_inner_class)
+        return reduced
 
 
-def _importable(function: FunctionType) -> bool:
+def _importable(function: Any) -> bool:
     if function.__module__ in MAIN or function.__module__ is None:
         return False
     if function.__module__ in cloudpickle.list_registry_pickle_by_value():
@@ -88,9 +97,28 @@ def _home(function: FunctionType) -> str | None:
     return function.__module__
 
 
-def _reduce_function(function: FunctionType, home: str) -> tuple[Any, ...]:
+def _make_cached(function: Any, parameters: dict[str, Any]) -> Any:
+    return functools.lru_cache(**parameters)(function)
+
+
+def _fill_inner_class(kind: type, state: tuple[Any, str, Callable[[type, Any], object]]) -> None:
+    inner, qualname, fill = state
+    fill(kind, inner)
+    kind.__qualname__ = qualname
+
+
+def _reduce_function(function: FunctionType, home: str, refer: Refer | None) -> tuple[Any, ...]:
     code = function.__code__
     cells = function.__closure__ or ()
+    code_globals: dict[str, Any] = {}
+    references: dict[str, bytes] = {}
+    for name, value in _code_globals(function).items() if home == "" else ():
+        reference = refer(value) if refer is not None and not isinstance(value, ModuleType) else None
+        if reference is None:
+            code_globals[name] = value
+        else:
+            # Only named: opening it here could lead back to this very function.
+            references[name] = reference[1][0]
     # Two steps, as the function may refer to itself: first make it, then fill it.
     state = {
         "cells": tuple(_cell_content(cell) for cell in cells),
@@ -101,7 +129,8 @@ def _reduce_function(function: FunctionType, home: str) -> tuple[Any, ...]:
         "doc": function.__doc__,
         "annotations": getattr(function, "__annotations__", {}),
         "dict": function.__dict__,
-        "code": _code_globals(function) if home == "" else {},
+        "code": code_globals,
+        "references": references,
     }
     return _make_function, (code, function.__name__, home, len(cells)), state, None, None, _fill_function
 
@@ -122,8 +151,8 @@ def _code_globals(function: FunctionType) -> dict[str, Any]:
     known = function.__globals__
     return {
         name: known[name]
-        for name in dict.fromkeys(_names(function.__code__))
-        if isinstance(known.get(name), (ModuleType, FunctionType, type))
+        for name in dict.fromkeys(names_in(function.__code__))
+        if isinstance(known.get(name), (ModuleType, FunctionType, type)) or is_main_code(known.get(name))
     }
 
 
@@ -148,4 +177,6 @@ def _fill_function(function: FunctionType, state: dict[str, Any]) -> None:
     function.__dict__.update(state["dict"])
     if bind is not None and state["code"]:
         bind(state["code"])
+    if bind_later is not None and state["references"]:
+        bind_later(state["references"])
 

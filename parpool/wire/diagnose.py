@@ -14,13 +14,20 @@ from .failure import safe_repr
 DEEPEST = 12  #: steps into an object
 
 
-def explain(value: Any, refusal: Exception) -> Exception:
+def explain(value: Any, refusal: Exception, roots: tuple[str, ...] = ()) -> Exception:
     """``refusal`` as a SerializationError that names the culprit and the path to it.
 
     The error is also an instance of the refusal's own class, where one can be made: callers of the stdlib's Pool
     catch ``PicklingError``, ``TypeError``, ``AttributeError``, or whatever a ``__reduce__`` of theirs raises.
     """
-    path, culprit = _culprit(value, "", 0, set())
+    path, culprit = "", value
+    if roots:
+        for name, root in zip(roots, value):
+            if not _travels(root):
+                path, culprit = _culprit(root, name, 0, set())
+                break
+    else:
+        path, culprit = _culprit(value, "", 0, set())
     where = f" at {path.lstrip('.')}" if path else ""
     text = (
         f"cannot send {_describe(culprit)} of type {type(culprit).__qualname__}{where} to another process: "

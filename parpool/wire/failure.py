@@ -43,15 +43,15 @@ def pack_failure(
     if with_traceback:
         try:
             text = "".join(traceback.format_exception(type(error), error, _own_frames_removed(error)))
-        except Exception as odd:
+        except BaseException as odd:
             text = f"{type(error).__name__} (its traceback could not be formatted: {type(odd).__name__})\n"
     try:
         pickled = dumps(error)
-    except Exception:
+    except BaseException:
         pickled = b""
     try:
         value = str(error)
-    except Exception as odd:
+    except BaseException as odd:
         value = f"<text not available: str() raised {type(odd).__name__}>"
     # Lone surrogates are legal in a str and not in UTF-8.
     fields = (type(error).__name__, value, text)

@@ -17,24 +17,27 @@ MAIN = ("__main__", "__mp_main__")
 
 
 def is_main_code(value: object) -> bool:
-    """Is it a function or class that ``__main__`` defines?"""
-    return isinstance(value, (FunctionType, type)) and getattr(value, "__module__", None) in MAIN
+    """Is it a function or class that ``__main__`` defines, or a wrapper of one (``lru_cache``)?"""
+    if isinstance(value, (FunctionType, type)) or isinstance(getattr(value, "__wrapped__", None), FunctionType):
+        return getattr(value, "__module__", None) in MAIN and isinstance(getattr(value, "__qualname__", None), str)
+    return False
 
 
 def referred(function: FunctionType) -> Iterator[tuple[str, Any]]:
     """Names and values of the functions and classes of ``__main__`` that the code of ``function`` refers to."""
     known = function.__globals__
-    for name in _names(function.__code__):
+    for name in names_in(function.__code__):
         value = known.get(name)
         if value is not function and is_main_code(value):
             yield name, value
 
 
-def _names(code: CodeType) -> Iterator[str]:
+def names_in(code: CodeType) -> Iterator[str]:
+    """The global names, and attributes, that code refers to."""
     yield from code.co_names
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            yield from _names(constant)
+            yield from names_in(constant)
 
 
 def fingerprint(value: FunctionType | type) -> bytes:
@@ -53,28 +56,47 @@ def _parts(value: Any, seen: set[int]) -> Iterator[bytes]:
     seen.add(id(value))
     yield value.__qualname__.encode("utf-8", "replace")
     if isinstance(value, FunctionType):
-        yield from _code_parts(value.__code__)
-        yield from map(_constant, value.__defaults__ or ())
-        for name, default in sorted((value.__kwdefaults__ or {}).items()):
-            yield name.encode()
-            yield _constant(default)
-        for name, code in sorted(referred(value), key=lambda pair: pair[0]):
-            yield name.encode()
-            yield from _parts(code, seen)
-        return
-    for base in value.__bases__:
-        yield base.__qualname__.encode()
-    for name, member in sorted(vars(value).items()):
-        member = getattr(member, "__func__", getattr(member, "fget", member))
-        if isinstance(member, FunctionType) and not name.startswith("__annotate"):
-            yield name.encode()
-            yield from _parts(member, seen)
+        yield from _function_parts(value, seen)
+    elif isinstance(value, type):
+        for base in value.__bases__:
+            yield from _parts(base, seen) if is_main_code(base) else [base.__qualname__.encode()]
+        for name, member in sorted(vars(value).items()):
+            if not name.startswith("__annotate"):
+                yield from _member_parts(name, member, seen)
+    else:
+        yield type(value).__qualname__.encode()
+        yield from _parts(value.__wrapped__, seen)
+
+
+def _function_parts(value: FunctionType, seen: set[int]) -> Iterator[bytes]:
+    yield from _code_parts(value.__code__)
+    yield from map(_constant, value.__defaults__ or ())
+    for name, default in sorted((value.__kwdefaults__ or {}).items()):
+        yield name.encode()
+        yield _constant(default)
+    inner = getattr(value, "__wrapped__", None)
+    if isinstance(inner, FunctionType):
+        yield from _parts(inner, seen)
+    for name, code in sorted(referred(value), key=lambda pair: pair[0]):
+        yield name.encode()
+        yield from _parts(code, seen)
+
+
+def _member_parts(name: str, member: Any, seen: set[int]) -> Iterator[bytes]:
+    """Of a class: its functions in whatever they are wrapped. Data is state, and no part of the code."""
+    wrappers = ("__func__", "fget", "fset", "fdel", "func", "__wrapped__")
+    functions = [member] + [getattr(member, attribute, None) for attribute in wrappers]
+    for function in functions:
+        if isinstance(function, FunctionType) or (function is member and is_main_code(member)):
+            yield name.encode() + type(member).__qualname__.encode()
+            yield from _parts(function, seen)
 
 
 def _code_parts(code: CodeType) -> Iterator[bytes]:
     yield code.co_code
     yield repr(
-        (code.co_names, code.co_varnames, code.co_freevars, code.co_argcount, code.co_kwonlyargcount, code.co_flags)
+        (code.co_names, code.co_varnames, code.co_freevars, code.co_argcount, code.co_posonlyargcount,
+         code.co_kwonlyargcount, code.co_flags)
     ).encode("utf-8", "replace")
     for constant in code.co_consts:
         if isinstance(constant, CodeType):

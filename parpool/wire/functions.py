@@ -1,8 +1,9 @@
 """How functions and arguments leave the process that submits them.
 
-Importable code goes by reference, and most calls need no more than a plain pickle. Code of ``__main__`` goes by name
-and fingerprint: an engine that has the same code (it was forked from here, or imported the same script) uses its
-own, and only one that has not asks for it by value. Lambdas, closures and local classes can only go by value.
+Importable code goes by reference, and most calls need no more than a plain pickle. Code that ``__main__`` had when
+the book was opened goes by name and fingerprint: an engine that has it too (it was forked from here, or imported the
+same script) uses its own, and only one that has not asks for it by value. Code that was defined, or redefined, later
+goes by value; so do lambdas, closures and local classes.
 
 A function has a *key*; its *blob*, by which an engine makes it, is sent to each engine once. A blob begins with
 one letter: ``R`` a name and fingerprint to look up, ``P`` a pickle.
@@ -62,6 +63,10 @@ class FunctionBook:
         if serializer not in SERIALIZERS:
             raise ValueError(f"serializer must be one of {', '.join(map(repr, SERIALIZERS))}, not {serializer!r}")
         self._serializer = serializer
+        #: what ``__main__`` defined when the book was opened, by name: engines may have it
+        self._inherited = {
+            name: value for name, value in list(vars(sys.modules["__main__"]).items()) if is_main_code(value)
+        }
         self._known: dict[Any, _Known] = {}
         #: key -> the code of ``__main__`` that may be asked for by value
         self._code: OrderedDict[bytes, Any] = OrderedDict()
@@ -79,20 +84,23 @@ class FunctionBook:
             return described
         return self._pickled(function)
 
-    def dumps(self, value: Any) -> bytes:
-        """Pickle arguments; what plain pickle refuses goes by value."""
+    def dumps(self, value: Any, roots: tuple[str, ...] = ()) -> bytes:
+        """Pickle arguments; what plain pickle refuses goes by value.
+
+        ``roots`` are names for the items of ``value``, for errors that tell the way to what cannot travel.
+        """
         try:
             data = pickle.dumps(value, PROTOCOL)
-        except Exception as error:
-            return self._by_value(value, error)
+        except Exception:
+            return self._by_value(value, roots=roots)
         if b"_main__" in data:  # or __mp_main__
-            # An engine may not have these classes and functions: let it ask.
+            # An engine may not have these classes and functions: let it ask, or give it those that it cannot have.
             try:
                 with io.BytesIO() as file:
                     _ReferencePickler(file, self).dump(value)
                     return file.getvalue()
-            except Exception as error:
-                return self._by_value(value, error)
+            except Exception:
+                return self._by_value(value, roots=roots)
         return data
 
     def by_value(self, key: bytes) -> bytes:
@@ -100,7 +108,7 @@ class FunctionBook:
         code = self._code.get(key)
         if code is None:
             raise SerializationError("the code that an engine asked for is no longer known here")
-        return b"P" + self._by_value(code, None, root=code)
+        return b"P" + self._by_value(code, root=code)
 
     def refer(self, code: Any) -> bytes:
         """The packed reference to a function or class of ``__main__``."""
@@ -113,8 +121,20 @@ class FunctionBook:
             self._code.popitem(last=False)
         return msgspec.msgpack.encode(_Reference(key, qualname, print_))
 
+    def _referable(self, code: Any) -> bool:
+        """Can an engine have this code of ``__main__`` under its name?"""
+        if not is_main_code(code) or "<" in code.__qualname__:
+            return False
+        first, *rest = code.__qualname__.split(".")
+        found = self._inherited.get(first)
+        if found is None or vars(sys.modules["__main__"]).get(first) is not found:
+            return False
+        for name in rest:
+            found = getattr(found, name, None)
+        return found is code
+
     def _describe(self, function: Any) -> Function:
-        if referable(function):
+        if self._referable(function):
             packed = self.refer(function)
             return Function(decode_reference(packed).key, b"R" + packed, _name(function))
         return self._pickled(function)
@@ -140,11 +160,11 @@ class FunctionBook:
 
     def reference(self, code: Any) -> tuple[Any, ...] | None:
         """How a pickler should reduce code of ``__main__`` that an engine may have; None for other code."""
-        if getattr(code, "__module__", None) in MAIN and referable(code):
+        if getattr(code, "__module__", None) in MAIN and self._referable(code):
             return fetch, (self.refer(code),)
         return None
 
-    def _by_value(self, value: Any, refusal: Exception | None, root: Any = None) -> bytes:
+    def _by_value(self, value: Any, root: Any = None, roots: tuple[str, ...] = ()) -> bytes:
         from .byvalue import dumps  # imports cloudpickle: only when something needs it
 
         def refer(code: Any) -> tuple[Any, ...] | None:
@@ -155,17 +175,7 @@ class FunctionBook:
         except Exception as error:
             from .diagnose import explain
 
-            raise explain(value, refusal or error) from None
-
-
-def referable(code: Any) -> bool:
-    """Can an engine that ran the same ``__main__`` have this code under its name?"""
-    if not is_main_code(code) or "<" in code.__qualname__:
-        return False
-    found: Any = sys.modules.get("__main__")
-    for name in code.__qualname__.split("."):
-        found = getattr(found, name, None)
-    return found is code
+            raise explain(value, error, roots) from error
 
 
 def _all_referred(function: FunctionType) -> list[tuple[str, Any]]:
@@ -217,4 +227,9 @@ class _ReferencePickler(pickle.Pickler):
         self._book = book
 
     def reducer_override(self, value: Any) -> Any:
-        return self._book.reference(value) or NotImplemented
+        if getattr(value, "__module__", None) in MAIN and is_main_code(value):
+            reference = self._book.reference(value)
+            if reference is None:
+                raise pickle.PicklingError("this must go by value")
+            return reference
+        return NotImplemented

@@ -135,6 +135,9 @@ ToEngine = Union[Work, Stop, Refused]
 FromEngine = Union[Hello, Done, Need, Farewell]
 ToControl = Union[Revoke, Interrupt]
 
+# RecursionError: nested junk behind a whole message, which msgspec skips by recursion.
+_MALFORMED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
 _encoder = msgspec.msgpack.Encoder()
 encode = _encoder.encode
 
@@ -148,7 +151,7 @@ def to_engine(header: bytes) -> ToEngine:
     """Decode a header that an engine received on its work socket."""
     try:
         return _decode_to_engine(header)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except _MALFORMED as error:
         raise MalformedFrame(str(error)) from None
 
 
@@ -156,15 +159,29 @@ def from_engine(header: bytes) -> FromEngine:
     """Decode a header that the host received on its work socket."""
     try:
         return _decode_from_engine(header)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except _MALFORMED as error:
+        foreign = _foreign_hello(header)
+        if foreign is not None:
+            return foreign
         raise MalformedFrame(str(error)) from None
+
+
+def _foreign_hello(header: bytes) -> Hello | None:
+    """The Hello of another version, of which only the first two fields are known."""
+    try:
+        tag, protocol, version, *_ = msgspec.msgpack.decode(header)
+    except (*_MALFORMED, TypeError, ValueError):
+        return None
+    if tag == 10 and isinstance(protocol, int) and isinstance(version, str) and protocol != PROTOCOL:
+        return Hello(protocol, version, 0)
+    return None
 
 
 def to_control(header: bytes) -> ToControl:
     """Decode a header that an engine received on its control socket."""
     try:
         return _decode_to_control(header)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except _MALFORMED as error:
         raise MalformedFrame(str(error)) from None
 
 
@@ -172,7 +189,7 @@ def from_control(header: bytes) -> GivenBack:
     """Decode a header that the host received on its control socket."""
     try:
         return _decode_from_control(header)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except _MALFORMED as error:
         raise MalformedFrame(str(error)) from None
 
 
