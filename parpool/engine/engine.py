@@ -58,6 +58,7 @@ class Engine:
         self._calls: deque[Call | None] = deque()  #: received, in order; None: stop
         self._waiting: dict[int, Call] = {}  #: those of them that have not begun
         self._flushed = 0.0
+        self._busy = False  #: is the main thread running tasks?
         self.current = -1  #: id of the task whose code is running
         self.item = 0  #: the item of it
         self._overdue = (-1, 0)  #: task and item to interrupt
@@ -80,6 +81,7 @@ class Engine:
                     self._flush()
                     return
                 else:
+                    self._busy = True
                     if len(self._calls) > 1 or self._calls[0].kind >= EACH:
                         self._warden.watch()
                     self._wire.release()
@@ -87,6 +89,7 @@ class Engine:
                         self._run()
                     finally:
                         self._wire.acquire()
+                        self._busy = False
 
     def fail(self, error: BaseException) -> None:
         """Say that this engine cannot serve, because its initializer raised."""
@@ -166,7 +169,9 @@ class Engine:
             body = 1
             for call in message.calls:
                 if call.frames:
-                    call = msgspec.structs.replace(call, payload=frames[body])
+                    # A frame that was announced and is not there makes a payload that cannot be opened.
+                    payload = frames[body] if body < len(frames) else b""
+                    call = msgspec.structs.replace(call, payload=payload)
                     body += 1
                 self._waiting[call.id] = call
                 self._calls.append(call)
@@ -185,8 +190,10 @@ class Engine:
 
     def send_late(self) -> bool:
         """Send what has been waiting while a task runs; False when there is nothing to watch over any more."""
+        if not self._busy:
+            return False
         if not self._wire.acquire(blocking=False):
-            return False  # the main thread is at the socket itself, and will send
+            return True  # the main thread is at the socket itself for a moment
         try:
             if time() - self._flushed >= FLUSH:
                 self._flush_late()

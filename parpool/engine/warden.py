@@ -68,7 +68,10 @@ class Warden(threading.Thread):
             while (frames := self._control.receive(wait=False)) is not None:
                 self._obey(frames)
             if self._watching:
-                self._watching = self._engine.send_late()
+                # Taken back first: a batch that begins in this moment sets it again, and wakes us.
+                self._watching = False
+                if self._engine.send_late():
+                    self._watching = True
         if parent is not None:
             os.close(parent)
 

@@ -8,8 +8,9 @@ fingerprint in the process that runs the script and in one that imported it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import Enum
 from hashlib import blake2b
-from types import CodeType, FunctionType
+from types import CellType, CodeType, FunctionType
 from typing import Any
 
 #: ``__main__`` as it is called in a process, and in one that multiprocessing spawned from it.
@@ -60,6 +61,10 @@ def _parts(value: Any, seen: set[int]) -> Iterator[bytes]:
     elif isinstance(value, type):
         for base in value.__bases__:
             yield from _parts(base, seen) if is_main_code(base) else [base.__qualname__.encode()]
+        if issubclass(value, Enum):
+            for name, member in value.__members__.items():
+                yield name.encode()
+                yield _constant(member.value)
         for name, member in sorted(vars(value).items()):
             if not name.startswith("__annotate"):
                 yield from _member_parts(name, member, seen)
@@ -74,12 +79,20 @@ def _function_parts(value: FunctionType, seen: set[int]) -> Iterator[bytes]:
     for name, default in sorted((value.__kwdefaults__ or {}).items()):
         yield name.encode()
         yield _constant(default)
-    inner = getattr(value, "__wrapped__", None)
-    if isinstance(inner, FunctionType):
-        yield from _parts(inner, seen)
+    # Of cells only the code: what a decorator wraps. Their data is state, as that of a module's globals is.
+    for inner in (getattr(value, "__wrapped__", None), *map(_content, value.__closure__ or ())):
+        if isinstance(inner, FunctionType):
+            yield from _parts(inner, seen)
     for name, code in sorted(referred(value), key=lambda pair: pair[0]):
         yield name.encode()
         yield from _parts(code, seen)
+
+
+def _content(cell: CellType) -> object:
+    try:
+        return cell.cell_contents
+    except ValueError:  # nothing was assigned to it yet
+        return None
 
 
 def _member_parts(name: str, member: Any, seen: set[int]) -> Iterator[bytes]:
@@ -113,4 +126,6 @@ def _constant(value: object) -> bytes:
         return b"(" + b",".join(map(_constant, value)) + b")"
     if value is None or isinstance(value, (bool, int, float, complex, str, bytes)) or value is Ellipsis:
         return repr(value).encode("utf-8", "backslashreplace")
+    if isinstance(value, FunctionType):
+        return b"|".join(_parts(value, set()))
     return type(value).__qualname__.encode()

@@ -91,8 +91,8 @@ class FunctionBook:
         """
         try:
             data = pickle.dumps(value, PROTOCOL)
-        except Exception:
-            return self._by_value(value, roots=roots)
+        except Exception as refusal:
+            return self._by_value(value, roots=roots, refusal=refusal)
         if b"_main__" in data:  # or __mp_main__
             # An engine may not have these classes and functions: let it ask, or give it those that it cannot have.
             try:
@@ -164,7 +164,9 @@ class FunctionBook:
             return fetch, (self.refer(code),)
         return None
 
-    def _by_value(self, value: Any, root: Any = None, roots: tuple[str, ...] = ()) -> bytes:
+    def _by_value(
+        self, value: Any, root: Any = None, roots: tuple[str, ...] = (), refusal: Exception | None = None
+    ) -> bytes:
         from .byvalue import dumps  # imports cloudpickle: only when something needs it
 
         def refer(code: Any) -> tuple[Any, ...] | None:
@@ -175,7 +177,9 @@ class FunctionBook:
         except Exception as error:
             from .diagnose import explain
 
-            raise explain(value, error, roots) from error
+            # cloudpickle calls it by another name.
+            reason = refusal if isinstance(refusal, RecursionError) else error
+            raise explain(value, reason, roots) from reason
 
 
 def _all_referred(function: FunctionType) -> list[tuple[str, Any]]:

@@ -346,7 +346,8 @@ class World:
 
     def assert_over(self) -> None:
         """Everything has ended, once, and nothing is kept."""
-        assert not self.scheduler.tasks, list(self.scheduler.tasks.values())[:5]
+        left = [(task, task.engine, vars(self.engines[task.engine]) if task.engine is not None else None) for task in self.scheduler.tasks.values()]
+        assert not left, left
         for id in self.tasks:
             assert self.has_ended(id), f"{id} has no outcome for all of its {self.items[id]} items"
             assert self.tasks[id].state == ENDED
