@@ -316,7 +316,7 @@ class Pool:
         """Take no more work; the engines end when what was submitted is done."""
         util.debug("closing pool")
         if self._state == RUN:
-            self._link.check()
+            self._link.check_process()
             self._state = CLOSE
             self._link.drain()
 
@@ -358,7 +358,7 @@ class Pool:
     def _check_running(self) -> None:
         if self._state != RUN:
             raise ValueError("Pool not running")
-        self._link.check()
+        self._link.check_process()
 
     def __repr__(self) -> str:
         cls = self.__class__

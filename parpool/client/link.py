@@ -48,6 +48,7 @@ class Link(Protocol):
     def abort(self, ids: Sequence[int]) -> None: ...
     def call_back(self, result: AsyncResult) -> None: ...
     def listen(self, listener: Callable[[AsyncResult], object], result: AsyncResult) -> None: ...
+    def check(self) -> None: ...
     def tend(self) -> None: ...
     def nudge(self) -> None: ...
     def pace(self, key: bytes) -> float | None: ...
@@ -132,7 +133,7 @@ class EmbeddedLink:
 
     def function(self, function: Any) -> Function:
         """Make a function ready to travel. Raises SerializationError where it cannot."""
-        self.check()
+        self.check_process()
         described = self._book.function(function)
         if described.key not in self._host.functions:
             self._host.define(described.key, described.blob)
@@ -142,8 +143,6 @@ class EmbeddedLink:
         self, function: Function, payload: bytes, kind: int, size: int, start: int, door: Any, options: TaskOptions
     ) -> int:
         """Submit a chunk of a map; ``start`` is the number of its first item. Gives the id of its task."""
-        if self.failure is not None:
-            raise self.failure
         if function.key not in self._host.functions:
             self._host.define(function.key, function.blob)
         id = self._next_id()
@@ -166,7 +165,7 @@ class EmbeddedLink:
 
     def abort(self, ids: Sequence[int]) -> None:
         """Take back tasks that have not begun."""
-        self.check()
+        self.check_process()
         if not self._closed:
             self._host.order(lambda: self._host.abort(ids))
             self._baton.tend()
@@ -214,14 +213,14 @@ class EmbeddedLink:
 
     def drain(self) -> None:
         """Let the engines end when all that was submitted has been done."""
-        self.check()
+        self.check_process()
         if not self._closed:
             self._host.order(self._host.drain)
             self._baton.tend()
 
     def join(self) -> None:
         """Wait for the end that :meth:`drain` asked for, and let go of everything."""
-        self.check()
+        self.check_process()
         if not self._closed:
             self._baton.wait(self._ended)
             self._run_last_callbacks()
@@ -285,7 +284,7 @@ class EmbeddedLink:
 
     def repopulate(self) -> None:
         """Notice engines that have died, and start others in their places, now."""
-        self.check()
+        self.check_process()
         if not self._closed:
             errand = _Errand()
 
@@ -298,13 +297,19 @@ class EmbeddedLink:
 
     # -- small things -----------------------------------------------------------------------------------------
 
-    def check(self) -> None:
+    def check_process(self) -> None:
         """Raise ForkedError in a process forked from the one that made the link."""
         if self._foreign:
             raise ForkedError(_FORKED)
 
+    def check(self) -> None:
+        """:meth:`check_process`; and raise what broke the link, where something did."""
+        self.check_process()
+        if self.failure is not None:
+            raise self.failure
+
     def _refuse(self, result: CallResult) -> None:
-        self.check()
+        self.check_process()
         assert self.failure is not None
         result.fail(self.failure)
 

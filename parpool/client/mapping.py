@@ -27,7 +27,6 @@ SHORTEST = 0.0003  #: seconds of work that a chunk should have at least
 LONGEST = 0.004  #: seconds of work that a chunk should have at most
 AHEAD = 2  #: chunks for each engine that are under way at once
 AHEAD_FIXED = 256  #: the same where the caller fixed the size of the chunks
-ENDED = "ended"  #: the state of a task that nothing more will come of
 
 #: Types whose slices are cheap and whose items need no code of the user's to be had.
 SLICED = (list, tuple, range, str, bytes)
@@ -41,10 +40,35 @@ def sliceable(items: object) -> bool:
     return kind.__module__ == "numpy" and kind.__name__ == "ndarray" and getattr(items, "ndim", 0) > 0
 
 
+class Window:
+    """The chunks under way, by the number of their first item, and how many outcomes each has still to bring."""
+
+    __slots__ = ("_chunks",)
+
+    def __init__(self) -> None:
+        self._chunks: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._chunks)
+
+    def sent(self, start: int, outcomes: int) -> None:
+        """A chunk was sent."""
+        self._chunks[start] = outcomes
+
+    def came(self, start: int) -> bool:
+        """An outcome of it has come; True where that was the last."""
+        left = self._chunks[start] - 1
+        if left:
+            self._chunks[start] = left
+            return False
+        del self._chunks[start]
+        return True
+
+
 class Feed:
     """Cuts a sequence of items into chunks, and says when the next should go."""
 
-    __slots__ = ("_link", "_function", "_door", "_options", "_kind", "_items", "_chunk", "next", "total", "under_way")
+    __slots__ = ("_link", "_function", "_door", "_options", "_kind", "_items", "_chunk", "next", "total", "window")
 
     def __init__(
         self, link: Link, function: Function, items: Sequence[Any], door: Any, options: TaskOptions, kind: int, chunk: int | None
@@ -58,13 +82,13 @@ class Feed:
         self._chunk = chunk  #: items in a chunk; None: as the engines need it
         self.next = 0  #: the first item that was not cut off
         self.total = len(items)
-        self.under_way = 0  #: chunks sent that have not ended
+        self.window = Window()
 
     def wants_more(self, limit: int | None = None) -> bool:
         """Should another chunk go? ``limit``: not beyond this item."""
         if self.next >= (self.total if limit is None else min(limit, self.total)):
             return False
-        return self.under_way < self._link.engines * (AHEAD if self._chunk is None else AHEAD_FIXED)
+        return len(self.window) < self._link.engines * (AHEAD if self._chunk is None else AHEAD_FIXED)
 
     def cut(self, limit: int | None = None) -> tuple[int, Sequence[Any]]:
         """The next chunk, and the number of its first item."""
@@ -77,9 +101,10 @@ class Feed:
     def send(self, start: int, items: Sequence[Any]) -> int:
         """Send a chunk; gives the id of its task. Raises what pickling raises."""
         link = self._link
-        id = link.send_chunk(self._function, link.dumps(items), self._kind, len(items), start, self._door, self._options)
-        self.under_way += 1
-        return id
+        payload = link.dumps(items)
+        link.check()
+        self.window.sent(start, len(items) if self._kind >= EACH else 1)
+        return link.send_chunk(self._function, payload, self._kind, len(items), start, self._door, self._options)
 
 
 def chunk_size(link: Link, function: Function, left: int) -> int:
@@ -187,8 +212,7 @@ class MapResult(AsyncResult):
         if outcome.status != codes.OK and self._error is None:
             self._error = (arrived, (task, outcome))
         with self._sending:
-            if self._feed is not None and task.state == ENDED:
-                self._feed.under_way -= 1
+            if self._feed is not None and self._feed.window.came(task.tag):
                 self._send_more()
             self._count(size)
         for piece in list(self._expected):

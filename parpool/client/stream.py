@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import status as codes
 from ..wire.messages import EACH, MAP
-from .mapping import AHEAD, ENDED, Feed, chunk_size, exception_of, sliceable
+from .mapping import AHEAD, Feed, Window, chunk_size, exception_of, sliceable
 from .result import wake
 
 if TYPE_CHECKING:
@@ -148,13 +148,12 @@ class IMapIterator:
             self._arrived[task.tag + item] = (task, outcome, engine)
         else:
             self._queue.append((task, outcome, engine))
-        if task.state == ENDED:
-            if self._feed is not None:
+        if self._feed is not None:
+            if self._feed.window.came(task.tag):
                 with self._lock:
-                    self._feed.under_way -= 1
                     self._send_more()
-            elif self._reader is not None:
-                self._reader.task_ended()
+        elif self._reader is not None:
+            self._reader.came(task.tag)
         if not self._done or self._parked:
             self._mark()
 
@@ -232,7 +231,7 @@ class _Reader:
         self._link = stream._link
         self._iterator = iterator
         self._room = threading.Condition(threading.Lock())
-        self._under_way = 0
+        self._window = Window()
         self._pending: list[Any] = []  #: read and not sent
         self._sent = 0  #: items sent, or chunks
         self._stopped = False
@@ -246,10 +245,11 @@ class _Reader:
             self._stopped = True
             self._room.notify_all()
 
-    def task_ended(self) -> None:
-        """There is room for another task: send what was read meanwhile (called by whoever drives the loop)."""
+    def came(self, start: int) -> None:
+        """An outcome has come: where it was a chunk's last, there is room for what was read meanwhile."""
+        if not self._window.came(start):
+            return
         with self._room:
-            self._under_way -= 1
             if self._pending and self._stream._chunk == 1:
                 self._send()
             self._room.notify_all()
@@ -280,7 +280,7 @@ class _Reader:
         while True:
             with room:
                 while not self._stopped and self._full():
-                    if self._pending and not self._under_way:  # a buffer smaller than a chunk
+                    if self._pending and not len(self._window):  # a buffer smaller than a chunk
                         self._send()
                     room.wait()
                 if self._stopped:
@@ -294,7 +294,7 @@ class _Reader:
                 if stream._chunk > 1 or stream._single:
                     if len(self._pending) >= stream._chunk:
                         self._send()
-                elif self._under_way < self._link.engines * AHEAD:
+                elif len(self._window) < self._link.engines * AHEAD:
                     self._send()
 
     def _full(self) -> bool:
@@ -304,10 +304,10 @@ class _Reader:
             under_way = self._sent * stream._chunk + len(self._pending) - stream._taken * stream._chunk
             if under_way >= stream._buffersize:
                 return True
-        if self._under_way < self._link.engines * AHEAD:
+        if len(self._window) < self._link.engines * AHEAD:
             return False
         if stream._chunk > 1 or stream._single:
-            return self._under_way >= self._link.engines * 16
+            return len(self._window) >= self._link.engines * 16
         return len(self._pending) >= chunk_size(self._link, stream._function, 1 << 30)
 
     def _send(self) -> None:
@@ -329,6 +329,7 @@ class _Reader:
         self._sent += 1 if kind == MAP else len(group)
         try:
             payload = link.dumps(group)
+            link.check()
         except Exception as error:
             if len(group) == 1 or kind == MAP:
                 stream.refused(number, error)
@@ -337,5 +338,5 @@ class _Reader:
             for item in group:  # only the one that cannot be pickled fails
                 self._send_group(stream, link, kind, [item])
             return
+        self._window.sent(number, 1 if kind == MAP else len(group))
         link.send_chunk(stream._function, payload, kind, len(group), number, stream, stream._options)
-        self._under_way += 1

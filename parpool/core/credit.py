@@ -32,12 +32,14 @@ class Pace:
 
     def learn(self, seconds: float, calls: int) -> None:
         """Take in ``calls`` calls that took ``seconds`` together."""
-        newest = max(seconds, 0.0) / calls
+        newest = seconds / calls if seconds > 0.0 else 0.0
         if self.count:
-            # One message may carry one call or a thousand; a thousand calls weigh more, up to a limit that
-            # lets the mean follow when the work changes.
-            share = max(SMOOTHING, calls / (self.count + calls)) if calls > 1 else SMOOTHING
-            self.mean += (newest - self.mean) * min(share, 0.75)
+            share = SMOOTHING
+            if calls > 1:
+                # One message may carry one call or a thousand; a thousand calls weigh more, up to a limit that
+                # lets the mean follow when the work changes.
+                share = min(max(SMOOTHING, calls / (self.count + calls)), 0.75)
+            self.mean += (newest - self.mean) * share
         else:
             self.mean = newest
         self.count += calls

@@ -49,37 +49,42 @@ class Dispatch:
             both = [engine for id, engine in fewer.items() if id in others]
             for engine in sorted(both, key=lambda engine: len(engine.held)) if len(both) > 1 else both:
                 self._serve(engine, effects, now)
-        ready = queues.ready
-        while ready.tasks and open:
-            # The policy sees few: the longest idle, or longest open, of any number.
-            pool = list(islice((self.idle or open).values(), CHOICE))
-            engine = self._policy(pool, self._rng) if len(pool) > 1 else pool[0]
+        ready = queues.ready.tasks
+        while ready and open:
+            some = self.idle or open
+            if len(some) == 1:
+                (engine,) = some.values()
+            else:
+                # The policy sees few: the longest idle, or longest open, of any number.
+                engine = self._policy(list(islice(some.values(), CHOICE)), self._rng)
             self._serve(engine, effects, now)
 
     def _serve(self, engine: Engine, effects: Effects, now: float) -> None:
         """Fill one engine; it stays open only where nothing is left that it might have taken."""
-        id, held, queues = engine.id, engine.held, self._queues
+        id, held, own, groups = engine.id, engine.held, engine.own, engine.groups
         if held and now >= engine.since + STUCK:
             del self.open[id]  # its task takes long: nothing more before it reports
             return
         sent: list[Task] = []
-        if engine.own:
-            self._fill(engine, engine.own, len(engine.own), sent)
-        if not engine.own.tasks:
-            for queue in list(engine.groups.values()):
+        if own.tasks:
+            self._fill(engine, own, len(own), sent)
+        if not own.tasks:
+            for queue in list(groups.values()):
                 self._fill(engine, queue, -(-len(queue) // len(queue.engines or ())), sent)
-            if queues.ready.tasks:
-                self._fill(engine, queues.ready, -(-len(queues.ready) // len(self.engines)), sent)
+            ready = self._queues.ready
+            if ready.tasks:
+                self._fill(engine, ready, -((ready.gone - len(ready.tasks)) // len(self.engines)), sent)
         if sent:
-            if self.idle.pop(id, None) is not None:
+            if id in self.idle:
+                del self.idle[id]
                 engine.since = now
             if len(held) > 1 or sent[0].count > 1:
                 self.deep.note(engine)
             if engine.limited:
                 self.limits.note(engine)
             effects.send.append((id, sent))
-        if queues.ready.tasks or engine.own.tasks or engine.groups or engine.quota == 0:
-            self.open.pop(id, None)
+        if self._queues.ready.tasks or own.tasks or groups or engine.quota == 0:
+            del self.open[id]
 
     def _fill(self, engine: Engine, queue: Queue, share: int, sent: list[Task]) -> None:
         """Move from a queue into an engine what its credit allows."""

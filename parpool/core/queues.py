@@ -58,12 +58,11 @@ class Queues:
         """A queued task has ended where it stands."""
         queue = task.queue or self.ready
         queue.count_out()
-        if not queue:
+        if not queue.tasks:
             self.drained(queue)
 
     def drained(self, queue: Queue) -> None:
         """A queue has become empty."""
-        queue.clear()
         if queue.engines is None:
             return
         self.groups.pop(queue.engines, None)

@@ -116,7 +116,9 @@ class Queue:
     def shed(self) -> None:
         """Let go of those counted out, where they are more than the others."""
         if 2 * self.gone > len(self.tasks):
-            self.tasks = deque(self)
+            left = list(self)
+            self.tasks.clear()
+            self.tasks += left
             self.gone = 0
 
     def clear(self) -> None:

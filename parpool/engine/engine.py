@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 from collections import deque
+from collections.abc import Iterator
 from time import time
 from typing import Any
 
@@ -27,6 +28,7 @@ from ..wire.messages import (
     PROTOCOL,
     Call,
     Farewell,
+    GivenBack,
     Hello,
     MalformedFrame,
     Need,
@@ -61,6 +63,9 @@ class Engine:
         self._busy = False  #: is the main thread running tasks?
         self.current = -1  #: id of the task whose code is running
         self.item = 0  #: the item of it
+        #: the running task whose items end separately, and the numbers of those that have not begun. An iterator, so
+        #: that whoever draws a number has it: the main thread the next one, the warden all that are left.
+        self.items: tuple[int, Iterator[int]] = (-1, iter(()))
         self._overdue = (-1, 0)  #: task and item to interrupt
         self._runner = Runner(self.namespace, self._recorder, self)
         self._warden = Warden(self, control, settings.host_pid)
@@ -206,16 +211,23 @@ class Engine:
         if count:
             self._work.send(done_header(count, outcomes))
 
-    def give_back(self, ids: list[int]) -> tuple[list[int], list[int]]:
-        """Take back the tasks that have not begun: (given back, not)."""
+    def give_back(self, ids: list[int]) -> GivenBack:
+        """Take back tasks, and items of the running one, that have not begun."""
         if self._wire.acquire(blocking=False):
             try:  # they may still be in the socket
                 while (frames := self._work.receive(wait=False)) is not None:
                     self._take_in(frames)
             finally:
                 self._wire.release()
-        back = [id for id in ids if self._waiting.pop(id, None) is not None]
-        return back, [id for id in ids if id not in back]
+        answer = GivenBack([], [], [])
+        for id in ids:
+            if self._waiting.pop(id, None) is not None:
+                answer.ids.append(id)
+            elif self.items[0] == id and (rest := list(self.items[1])):
+                answer.rests.append((id, rest[0]))
+            else:
+                answer.kept.append(id)
+        return answer
 
     def overdue(self, id: int, item: int) -> bool:
         """Mark an item of a task as over its time; False where it does not run any more."""

@@ -82,7 +82,9 @@ class Runner:
             for index in range(call.first, call.count):
                 self._report(id, ERROR, index, started, completed, payload)
             return completed
-        for index in range(call.first, call.count):
+        numbers = iter(range(call.first, call.count))
+        engine.items = id, numbers
+        for index in numbers:
             begin(id, index)
             try:
                 try:

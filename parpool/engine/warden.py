@@ -95,8 +95,7 @@ class Warden(threading.Thread):
         except MalformedFrame:
             return
         if isinstance(order, Revoke):
-            back, kept = self._engine.give_back(order.ids)
-            self._control.send(encode(GivenBack(back, kept)))
+            self._control.send(encode(self._engine.give_back(order.ids)))
         elif self._engine.overdue(order.id, order.item):
             # A signal, not just an exception: it also ends a sleep or a wait of the main thread.
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)

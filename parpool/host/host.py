@@ -359,7 +359,7 @@ class Host:
                 self.malformed += 1
                 continue
             if member is not None:
-                self._perform(self.scheduler.given_back(member.id, answer.ids, answer.kept, monotonic()))
+                self._perform(self.scheduler.given_back(member.id, answer.ids, answer.kept, monotonic(), answer.rests))
 
     # -- deaths -----------------------------------------------------------------------------------------------
 

@@ -79,17 +79,40 @@ class Baton:
         if self._driver == threading.get_ident():
             raise RuntimeError("this thread drives the loop: it cannot wait for what the loop would bring")
         deadline = None if timeout is None else monotonic() + timeout
-        if self._baton.acquire(False):
-            if threading.get_ident() == _main_ident:
-                return self._drive_shielded(thing, deadline)
-            return self._drive(thing, deadline)
-        return self._wait_parked(thing, deadline)
+        driven = self._try_to_drive(thing, deadline)
+        return driven if driven is not None else self._wait_parked(thing, deadline)
 
-    def _drive(self, thing: Waitable, deadline: float | None, shield: Shield | None = None) -> bool:
+    def _try_to_drive(
+        self, thing: Waitable, deadline: float | None, parked: threading.Lock | None = None
+    ) -> bool | None:
+        """Drive where the baton is free; None where it is not. ``parked``: where this thread was waiting."""
+        if threading.get_ident() != _main_ident:
+            if self._baton.acquire(False):
+                return self._drive(thing, deadline, parked)
+            return None
+        # The shield comes first: no handler may raise between the baton's being taken and the care for its return.
+        shield = Shield(self._loop)
+        try:
+            shield.lift()
+            if self._baton.acquire(False):
+                return self._drive(thing, deadline, parked, shield)
+        finally:
+            shield.lower()
+        return None
+
+    def _drive(
+        self,
+        thing: Waitable,
+        deadline: float | None,
+        parked: threading.Lock | None = None,
+        shield: Shield | None = None,
+    ) -> bool:
         """Drive with the baton in hand, and hand it on."""
         step = self._loop.step
         try:
             self._driver = threading.get_ident()
+            if parked is not None:
+                self._forget(parked)
             while not thing._done:
                 if shield is not None and shield.late:
                     shield.catch_up()
@@ -108,13 +131,6 @@ class Baton:
             self._baton.release()
             self._hand_on()
 
-    def _drive_shielded(self, thing: Waitable, deadline: float | None) -> bool:
-        shield = Shield(self._loop)
-        try:
-            return self._drive(thing, deadline, shield)
-        finally:
-            shield.lower()
-
     def _wait_parked(self, thing: Waitable, deadline: float | None) -> bool:
         lock = threading.Lock()
         lock.acquire()
@@ -126,11 +142,9 @@ class Baton:
             while not thing._done:
                 if self._background_drives:
                     self._loop.wake()
-                if self._baton.acquire(False):
-                    self._forget(lock)
-                    if threading.get_ident() == _main_ident:
-                        return self._drive_shielded(thing, deadline)
-                    return self._drive(thing, deadline)
+                driven = self._try_to_drive(thing, deadline, lock)
+                if driven is not None:
+                    return driven
                 if deadline is None:
                     lock.acquire()
                 else:
@@ -269,8 +283,11 @@ class Shield:
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
         self.late: list[int] = []  #: signals that came in the middle of a step
-        handlers: dict[int, Any] = {}
-        self._handlers = handlers
+        self._handlers: dict[int, Any] = {}
+
+    def lift(self) -> None:
+        """Put it up. Whatever happens, :meth:`lower` must follow."""
+        handlers = self._handlers
         for number in _SHIELDED:
             handler = _get_handler(number)
             if handler.__class__ is not int and handler is not None:  # neither SIG_DFL nor SIG_IGN
@@ -292,9 +309,13 @@ class Shield:
 
     def lower(self) -> None:
         """Put the handlers back, and let those run that had to wait."""
-        for number, handler in self._handlers.items():
-            if _get_handler(number) == self._handle:
-                _set_handler(number, handler)
+        try:
+            for number, handler in self._handlers.items():
+                if _get_handler(number) == self._handle:
+                    _set_handler(number, handler)
+        except BaseException:  # of a handler that is back already
+            self.lower()
+            raise
         if self.late:
             self.catch_up()
 

@@ -112,7 +112,7 @@ class Farewell(msgspec.Struct, array_like=True, tag=13):
 
 
 class Revoke(msgspec.Struct, array_like=True, tag=20):
-    """Give back these tasks if they have not begun."""
+    """Give back these tasks, or the last items of them, if they have not begun."""
 
     ids: list[int]
 
@@ -125,10 +125,12 @@ class Interrupt(msgspec.Struct, array_like=True, tag=21):
 
 
 class GivenBack(msgspec.Struct, array_like=True, tag=22):
-    """Answer to Revoke: the tasks given back, and those that had begun or ended."""
+    """Answer to Revoke: the tasks given back, those that had begun or ended, and, of tasks in whose items the engine
+    was, the first of those items that it had not begun."""
 
     ids: list[int]
     kept: list[int]
+    rests: list[tuple[int, int]]
 
 
 ToEngine = Union[Work, Stop, Refused]

@@ -129,7 +129,8 @@ class World:
 
     def abort_all(self) -> Effects:
         """Abort all tasks, known to the scheduler only."""
-        self.abandoned.update(self.scheduler.tasks)
+        tasks = self.scheduler.tasks.values()
+        self.abandoned.update(task.id if task.whole is None else task.whole for task in tasks)
         return self.step(lambda: self.scheduler.abort_all("enough"))
 
     def retire(self, id: int) -> Effects:
@@ -286,7 +287,8 @@ class World:
     def _hangs(self, engine: FakeEngine) -> bool:
         """It is in an item that only the end of its process ends."""
         assert engine.current is not None
-        return engine.deaf and self.tasks[self.whole(engine.current)].limit is not None
+        whole = self.whole(engine.current)
+        return engine.deaf and self.tasks[whole].limit is not None and whole not in self.abandoned
 
     # -- what must be so --------------------------------------------------------------------------------------
 

@@ -391,6 +391,7 @@ def test_interrupt(host: FakeHost, long: str) -> None:
 def test_interrupt_of_an_item(host: FakeHost) -> None:
     host.send(host.task(1, time.sleep, [0, 20, 0], EACH))
     assert [o.item for o in host.outcomes(1)] == [0]
+    time.sleep(0.1)
     host.order(Interrupt(1, 1))
     assert [(o.item, o.status) for o in host.outcomes(2)] == [(1, codes.OVERTIME), (2, codes.OK)]
 
@@ -484,7 +485,6 @@ def test_it_can_be_refused() -> None:
 def test_an_initializer_that_fails() -> None:
     host = FakeHost(os.getpid(), "fail")
     try:
-        host.welcome()
         farewell = host.receive()
         assert isinstance(farewell, Farewell)
         error = unpack_failure(farewell.failure)

@@ -54,6 +54,14 @@ def context() -> Iterator[Context]:
     made.close()
 
 
+@pytest.fixture
+def keep(context: Context) -> Iterator[list[Dealer]]:
+    """Sockets that are to live until the test is over."""
+    kept: list[Dealer] = []
+    yield kept
+    context.close()
+
+
 JUNK = [
     b"",
     b"\xc1",
@@ -71,18 +79,17 @@ JUNK = [
 ]
 
 
-def test_strangers_at_a_pool(context: Context) -> None:
+def test_strangers_at_a_pool(context: Context, keep: list[Dealer]) -> None:
     with Pool(2) as pool:
         deadline = time.monotonic() + 10
         while len(pool.client) < 2 and time.monotonic() < deadline:  # else the impostors may have the names first
             assert pool.map(abs, [-1, -2]) == [1, 2]
         host = pool.client.link.host
         before = host.malformed
-        kept: list[Dealer] = []
         for address in ("work", "control"):
             for name in ("stranger", "engine-0", "engine-1", "engine-99", "engine-\xe9"):
                 dealer = context.dealer("ipc://" + host.session.path(address), name)
-                kept.append(dealer)
+                keep.append(dealer)
                 for junk in JUNK:
                     dealer.send(junk)
                     dealer.send(junk, [b"body", b""])
@@ -93,7 +100,6 @@ def test_strangers_at_a_pool(context: Context) -> None:
         assert pool.apply_async(abs, (-5,)).get(5) == 5
         assert sorted(pool.client.ids) == [0, 1]
     pool.join()
-    del kept
 
 
 # A host whose engines are this test ------------------------------------------------------------------------
@@ -458,7 +464,7 @@ def test_a_task_with_retries_runs_elsewhere(stage: Stage) -> None:
 
 
 def test_an_initializer_that_fails_breaks_the_staff(stage: Stage) -> None:
-    engine = stage.engine()
+    engine = stage.engine(hello=False)
     failure = pack_failure(ValueError("set-up"))
     engine.send(encode(Farewell(failure)))
     stage.steps()
