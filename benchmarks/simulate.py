@@ -136,12 +136,12 @@ class Simulation:
         effects = method(*arguments)
         wake_at = self.scheduler.wake_at()
         self.cost += perf_counter() - begun
-        for engine, tasks in effects.send:
-            self._at(self.now + self.latency, self._receive, engine, [Given(task) for task in tasks])
-        for engine, ids in effects.revoke:
-            self._at(self.now + self.latency, self._revoke, engine, ids)
+        for id, tasks in effects.send:
+            self._at(self.now + self.latency, self._receive, id, [Given(task) for task in tasks])
+        for id, ids in effects.revoke:
+            self._at(self.now + self.latency, self._revoke, id, ids)
         for task, report, engine in effects.deliver:
-            self._digest.update(pack("<qi", task.tag + report.item, -1 if engine is None else engine))
+            self._digest.update(pack("<qi", task.tag + report.item, engine))
         self.done += len(effects.deliver)
         self.messages += len(effects.send)
         if wake_at is not None and (self._tick_at is None or wake_at < self._tick_at):
@@ -167,7 +167,8 @@ class Simulation:
     def _run(self, engine: int) -> None:
         """Run what is there until it is time to report. A long item waits for what was done before it to be sent."""
         inbox, durations = self._inboxes[engine], self.durations
-        at, reports = self.now, []
+        at = self.now
+        reports: list[Report] = []
         while inbox and at - self.now < FLUSH:
             given = inbox[0]
             duration = durations[given.tag + given.next]

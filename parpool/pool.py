@@ -11,13 +11,12 @@ from typing import Any
 
 from .client.client import Client
 from .client.link import TaskOptions
-from .client.mapping import Feed, MapResult, sliceable
+from .client.mapping import Feed, MapResult, map_kind, sliceable
 from .client.progress import progress_bar
 from .client.result import AsyncResult, CallResult
 from .client.stream import IMapIterator
 from .launch.local import LocalCrew
 from .options import cpu_count
-from .wire.messages import EACH, EACHSTAR, MAP, STARMAP
 
 RUN = "RUN"
 CLOSE = "CLOSE"
@@ -226,7 +225,7 @@ class Pool:
             return result
         # With retries or a time limit each item must end, or be run again, by itself.
         each = bool(options.retries or options.limit is not None)
-        kind = (EACHSTAR if star else EACH) if each else (STARMAP if star else MAP)
+        kind = map_kind(star, each)
         if chunksize is None and link.quota is not None:
             chunksize = -(-len(items) // (self._processes * 4))  # tasks count, so they must be as many as they were
         elif chunksize is not None and chunksize < 1:

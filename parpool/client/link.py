@@ -20,7 +20,8 @@ from typing import Any, NamedTuple, Protocol
 from ..core.effects import Effects
 from ..core.state import Task
 from ..errors import EngineStartError, ForkedError
-from ..host.host import Crew, Host
+from ..host.host import Host
+from ..host.members import Crew
 from ..net.loop import Baton, Waitable
 from ..wire.failure import pack_failure, unpack_failure
 from ..wire.functions import Function, FunctionBook
@@ -121,7 +122,7 @@ class EmbeddedLink:
             result.fail(error)
             return
         key, host = described.key, self._host
-        if key not in host.functions:
+        if key not in host.blobs.known:
             host.define(key, described.blob)
         result._id = id = self._next_id()
         task = Task(id, key, payload, result)
@@ -135,7 +136,7 @@ class EmbeddedLink:
         """Make a function ready to travel. Raises SerializationError where it cannot."""
         self.check_process()
         described = self._book.function(function)
-        if described.key not in self._host.functions:
+        if described.key not in self._host.blobs.known:
             self._host.define(described.key, described.blob)
         return described
 
@@ -143,7 +144,7 @@ class EmbeddedLink:
         self, function: Function, payload: bytes, kind: int, size: int, start: int, door: Any, options: TaskOptions
     ) -> int:
         """Submit a chunk of a map; ``start`` is the number of its first item. Gives the id of its task."""
-        if function.key not in self._host.functions:
+        if function.key not in self._host.blobs.known:
             self._host.define(function.key, function.blob)
         id = self._next_id()
         task = Task(id, function.key, payload, door)
@@ -250,7 +251,7 @@ class EmbeddedLink:
             _links.discard(self)
 
     def _abandon(self, errand: _Errand) -> Effects:
-        self._host.staff.hiring = False
+        self._host.members.staff.hiring = False
         effects = self._host.scheduler.abort_all("the pool was terminated")
         self._ended.finish()
         errand.finish()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from .. import status as codes
 from ..errors import TaskAborted
 from ..wire.failure import unpack_failure
-from ..wire.messages import EACH
+from ..wire.messages import EACH, EACHSTAR, MAP, STARMAP
 from .outcome import Arrived, decided, in_words
 from .result import AsyncResult, wake
 
@@ -115,6 +115,11 @@ def chunk_size(link: Link, function: Function, left: int) -> int:
     mean = max(mean, 1e-9)
     share = -(-left // (2 * link.engines))
     return max(1, min(max(share, int(SHORTEST / mean)), int(LONGEST / mean)))
+
+
+def map_kind(star: bool, each: bool) -> int:
+    """How engines are to run the chunks of a map: ``star``: with argument tuples; ``each``: an outcome an item."""
+    return (EACHSTAR if star else EACH) if each else (STARMAP if star else MAP)
 
 
 class MapResult(AsyncResult):
@@ -273,7 +278,7 @@ class MapResult(AsyncResult):
         return self._error
 
     def _arrived(self) -> list[Arrived]:
-        return list(self._pieces.values())
+        return [piece for _, piece in sorted(self._pieces.items())]
 
     def _ids(self) -> list[int]:
         return list(self._tasks)

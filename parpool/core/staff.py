@@ -33,21 +33,24 @@ class Staff:
         self.serving.add(uid)
         self.failures = 0
 
-    def ended(self, uid: str, *, refused: bool = False) -> None:
-        """Its process ended; ``refused``: it said that it cannot serve."""
-        if uid in self.starting:
-            self.failed(refused=refused)
+    def ended(self, uid: str, *, failed: bool = False) -> None:
+        """Its process ended; ``failed``: it said that it could not serve."""
+        failed_start = failed or uid in self.starting
         self.starting.discard(uid)
         self.serving.discard(uid)
-
-    def failed(self, *, refused: bool = False) -> None:
-        """A start has failed. One refusal for each place is enough; bad luck gets a few more chances."""
+        if not failed_start:
+            return  # it has served: its place gets another try, whatever became of the others
         self.failures += 1
-        if not self.serving and self.failures >= self.places * (1 if refused else MAX_FAILURES):
+        if self.serving:
+            return
+        most = 1 if failed else MAX_FAILURES
+        if self.failures >= (MAX_FAILURES * self.places if self.starting else most):
             self.broken = True
 
     def vacancies(self) -> int:
         """How many engines should be started now."""
-        if self.broken or not self.hiring or self.failures >= MAX_FAILURES * self.places:
+        if self.broken or not self.hiring:
             return 0
+        if self.failures >= MAX_FAILURES * self.places:
+            return 0 if self.starting or self.serving else 1  # the last try: it breaks the staff, or begins anew
         return self.places - len(self.starting) - len(self.serving)

@@ -11,58 +11,27 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from .. import __version__
 from ..core.effects import Effects
 from ..core.scheduler import Scheduler
-from ..core.staff import Staff
 from ..core.state import Task
 from ..net.sockets import Context, Poller, have_ipc, keypair
 from ..net.wake import Wake
 from ..options import EngineSettings
-from ..shm.recorder import Recording
 from ..shm.session import Session
+from ..errors import ProtocolError
 from ..wire import messages
+from ..wire.failure import pack_failure
 from ..wire.messages import INLINE, Done, Farewell, Hello, Interrupt, MalformedFrame, Need, Refused, Revoke, Stop, Work
-from .deathwatch import LOOK_EVERY, Deathwatch
+from .blobs import Blobs
+from .deathwatch import LOOK_EVERY
+from .members import Crew, Member, Members
 
 log = logging.getLogger("parpool")
-
-FUNCTIONS = 2048  #: blobs kept; more only while queued tasks need them
-HIRE_AGAIN = 0.5  #: seconds until an engine that could not be started is tried again
-
-
-class Crew(Protocol):
-    """Who starts and ends the processes of engines."""
-
-    def start(self, settings: EngineSettings) -> int:
-        """Start an engine's process; gives its pid."""
-
-    def ended(self, uid: str) -> str:
-        """The process has ended: reap it, and say how in words."""
-
-    def kill(self, uid: str) -> None:
-        """End the process, by force."""
-
-
-class _Member:
-    """An engine as the host sees it."""
-
-    __slots__ = ("uid", "address", "id", "joined", "known", "recorder", "pid", "stopping", "failure")
-
-    def __init__(self, uid: str, id: int, recorder: str | None, pid: int) -> None:
-        self.uid = uid
-        self.address = uid.encode()
-        self.id = id
-        self.joined = False
-        self.known: set[bytes] = set()  #: keys of the functions that it has
-        self.recorder = recorder
-        self.pid = pid
-        self.stopping = False
-        self.failure: bytes | None = None  #: the packed exception of its initializer
 
 
 class Host:
@@ -70,11 +39,11 @@ class Host:
 
     def __init__(self, crew: Crew, places: int, *, quota: int | None = None, policy: str = "leastload") -> None:
         self.scheduler = Scheduler(policy)
-        self.staff = Staff(places)
-        self.functions: dict[bytes, bytes] = {}
+        self.members = Members(crew, places, self._settings)
+        self.blobs = Blobs()
         self.asleep = False
         self.malformed = 0  #: messages dropped because they were not of the schema
-        #: called when the staff has broken, with the packed exception of an initializer or a sentence
+        #: called when the staff has broken, with the packed exception of an engine or a sentence
         self.on_broken: Callable[[bytes | str], None] = lambda why: None
         #: gives code by value that an engine asks for
         self.on_need: Callable[[bytes], bytes] = lambda key: b""
@@ -82,18 +51,13 @@ class Host:
         self.on_all_ended: Callable[[], None] = lambda: None
         #: is somebody about to submit more?
         self.busy: Callable[[], bool] = lambda: False
-        self._crew = crew
         self._quota = quota
-        self._members: dict[bytes, _Member] = {}
-        self._by_id: dict[int, _Member] = {}
-        self._next_engine = 0
-        self._forget: dict[int, list[bytes]] = {}
         self._submitted: deque[Task] = deque()
         self._orders: deque[Callable[[], Effects | None]] = deque()
         self._draining = False  #: let the engines end when nothing is left to do
         self._closing = False  #: they were told to
-        self._hire_at: float | None = None  #: when to try again to fill vacant places
         self._context: Context | None = None
+        self._wake = Wake()
         self.session = Session()
         self._public, self._secret = (b"", b"") if have_ipc() else keypair()
         if have_ipc():
@@ -106,61 +70,35 @@ class Host:
     # -- beginning and end ------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start the engines, then open the sockets: a fork is best made before there are threads."""
-        self.hire()
+        """Start the engines, then open the sockets: a fork is best made before there are threads.
+
+        Raises OSError where the engines cannot be started.
+        """
+        self.members.hire()
         if self._context is None:
             self._open()
-        for member in self._members.values():
-            self._deaths.watch(member.uid, member.pid)
 
     def _open(self) -> None:
-        self._wake = Wake()
-        self._deaths = Deathwatch()
         self._context = Context()
         self._work = self._context.router(self._work_address, secret=self._secret, public=self._public)
         self._control = self._context.router(self._control_address, secret=self._secret, public=self._public)
         self._work_address, self._control_address = self._work.address, self._control.address
         self._poller = Poller()
-        for source in (self._work, self._control, self._wake.fd, *self._deaths.fds):
+        for source in (self._work, self._control, self._wake.fd, *self.members.deaths.fds):
             self._poller.add(source)
 
-    def hire(self) -> None:
-        """Start engines for all vacant places."""
-        for _ in range(self.staff.vacancies()):
-            id = self._next_engine
-            self._next_engine += 1
-            name = f"engine-{id}"
-            recorder = self.session.path(name)
-            settings = EngineSettings(
-                name, self._work_address, self._control_address, self._public, os.getpid(), recorder
-            )
-            try:
-                pid = self._crew.start(settings)
-            except OSError as error:
-                if self._context is None:
-                    raise  # out of the constructor
-                self._cannot_start(error)
-                return
-            self._members[name.encode()] = self._by_id[id] = _Member(name, id, recorder, pid)
-            self.staff.started(name)
-            if self._context is not None:
-                self._deaths.watch(name, pid)
-
-    def _cannot_start(self, error: OSError) -> None:
-        """The system gives no process now (a limit, or no memory): try again later, or give up."""
-        self.staff.failed()
-        if self.staff.broken:
-            self.on_broken(f"no engine is left and none can be started: {error}")
-        else:
-            self._hire_at = monotonic() + HIRE_AGAIN
+    def _settings(self, uid: str) -> EngineSettings:
+        return EngineSettings(
+            uid, self._work_address, self._control_address, self._public, os.getpid(), self.session.path(uid)
+        )
 
     def close(self) -> None:
         """Close the sockets and remove the folder. The engines are the crew's to end."""
         if self._context is not None:
             self._context.close()
-            self._deaths.close()
-            self._wake.close()
             self._context = None
+        self.members.close()
+        self._wake.close()
         self.session.close()
 
     # -- from any thread --------------------------------------------------------------------------------------
@@ -188,17 +126,17 @@ class Host:
             or self._submitted
             or self._orders
             or self._draining
-            or (self._closing and self._members)
+            or (self._closing and self.members)
         )
 
     def alarms(self) -> list[int]:
         """File descriptors that become readable when an engine dies."""
-        return self._deaths.fds
+        return self.members.deaths.fds
 
     @property
     def alarm_interval(self) -> float | None:
         """Seconds between looks for dead engines, where no file descriptor tells of them."""
-        return LOOK_EVERY if self._deaths.blind else None
+        return LOOK_EVERY if self.members.deaths.blind else None
 
     # -- orders: for the next step ----------------------------------------------------------------------------
 
@@ -212,19 +150,14 @@ class Host:
 
     def _retire_all(self) -> None:
         self._draining, self._closing = False, True
-        self.staff.hiring = False
+        self.members.staff.hiring = False
         for id in list(self.scheduler.engines):
             self._perform(self.scheduler.retire(id))
-        for member in self._members.values():
+        for member in self.members:
             if not member.joined:
                 member.stopping = True
-        if not self._members:
+        if not self.members:
             self.on_all_ended()
-
-    @property
-    def members(self) -> Iterable[_Member]:
-        """The engines whose processes are thought to live."""
-        return self._members.values()
 
     # -- the loop ---------------------------------------------------------------------------------------------
 
@@ -237,13 +170,13 @@ class Host:
         if wake_at is not None:
             left = max(0.0, wake_at - monotonic())
             timeout = left if timeout is None else min(timeout, left)
-        if self._hire_at is not None:
-            left = max(0.0, self._hire_at - monotonic())
+        members = self.members
+        if members.hire_at is not None:
+            left = max(0.0, members.hire_at - monotonic())
             timeout = left if timeout is None else min(timeout, left)
             if not left:
-                self._hire_at = None
-                self.hire()
-        if self._deaths.blind:
+                self._hire()
+        if members.deaths.blind:
             timeout = LOOK_EVERY if timeout is None else min(timeout, LOOK_EVERY)
         try:
             self.asleep = True
@@ -263,7 +196,7 @@ class Host:
                 self._wake.clear()
             else:
                 deaths = True
-        if deaths or self._deaths.must_look:
+        if deaths or members.deaths.must_look:
             self.bury()
         if wake_at is not None and monotonic() >= wake_at:
             self._perform(scheduler.tick(monotonic()))
@@ -297,7 +230,7 @@ class Host:
         if message is None:
             return False
         uid, frames = message
-        member = self._members.get(uid)
+        member = self.members.by_address.get(uid)
         if member is None or not frames:
             self.malformed += 1
             return True
@@ -317,7 +250,7 @@ class Host:
             member.failure = content.failure
         return True
 
-    def _done(self, member: _Member, content: Done, frames: list[bytes]) -> None:
+    def _done(self, member: Member, content: Done, frames: list[bytes]) -> None:
         body = 1
         if len(frames) > 1:
             for outcome in content.outcomes:
@@ -326,7 +259,7 @@ class Host:
                     body += 1
         self._perform(self.scheduler.outcomes(member.id, content.outcomes, monotonic()))
 
-    def _welcome(self, member: _Member, hello: Hello) -> None:
+    def _welcome(self, member: Member, hello: Hello) -> None:
         if hello.protocol != messages.PROTOCOL:
             reason = (
                 f"it speaks protocol {hello.protocol} (parpool {hello.version}), "
@@ -334,17 +267,18 @@ class Host:
             )
             log.error("refused %s: %s", member.uid, reason)
             self._work.send(member.address, messages.encode(Refused(reason)))
+            member.failure = pack_failure(ProtocolError(f"{member.uid} is refused: {reason}"))
             return
         if member.joined:
             return
         member.joined = True
-        self.staff.ready(member.uid)
+        self.members.staff.ready(member.uid)
         if member.stopping or member.failure is not None:
             self._work.send(member.address, messages.encode(Stop()))
             return
         self._perform(self.scheduler.engine_joined(member.id, monotonic(), self._quota))
 
-    def _supply(self, member: _Member, key: bytes) -> None:
+    def _supply(self, member: Member, key: bytes) -> None:
         blob = self.on_need(key)
         member.known.add(key)
         self._work.send(member.address, messages.encode(Work([], {key: blob}, [])))
@@ -352,7 +286,7 @@ class Host:
     def _receive_control(self) -> None:
         while (message := self._control.receive()) is not None:
             uid, frames = message
-            member = self._members.get(uid)
+            member = self.members.by_address.get(uid)
             try:
                 answer = messages.from_control(frames[0])
             except (MalformedFrame, IndexError):
@@ -365,44 +299,37 @@ class Host:
 
     def bury(self) -> None:
         """React to the end of engines' processes."""
-        gone = self._deaths.gone()
+        gone = self.members.deaths.gone()
         if not gone:
             return
         while self._receive_work():  # what they had sent
             pass
-        for uid in gone:
-            member = self._members.pop(uid.encode(), None)
-            if member is None:
-                continue
-            del self._by_id[member.id]
-            detail = self._crew.ended(uid)
-            reports, running, known = self._autopsy(member)
-            self.staff.ended(uid, refused=member.failure is not None)
+        for death in self.members.bury(gone):
             self._perform(
                 self.scheduler.engine_lost(
-                    member.id, monotonic(), reports=reports, running=running, known=known, detail=detail
+                    death.member.id,
+                    monotonic(),
+                    reports=death.reports,
+                    running=death.running,
+                    known=death.known,
+                    detail=death.detail,
                 )
             )
-            if self.staff.broken:
-                self.on_broken(member.failure or f"engines die before they are ready: {detail}")
+            if self.members.staff.broken:
+                self.on_broken(death.member.failure or f"engines die before they are ready: {death.detail}")
         if not self._closing:
-            self.hire()
-        elif not self._members:
+            self._hire()
+        elif not self.members:
             self.on_all_ended()
 
-    def _autopsy(self, member: _Member) -> tuple[list[messages.Outcome], tuple[int, int] | None, bool]:
-        recording = Recording.read(member.recorder) if member.recorder else None
-        if recording is None:
-            return [], None, False
-        reports: list[messages.Outcome] = []
-        for count, data in recording.pages:
-            try:
-                done = messages.from_engine(messages.done_header(count, data))
-            except MalformedFrame:
-                continue
-            if isinstance(done, Done):
-                reports += [outcome for outcome in done.outcomes if not outcome.frames]
-        return reports, recording.running, True
+    def _hire(self) -> None:
+        """Fill vacant places; where the system gives no process now, later."""
+        try:
+            self.members.hire()
+        except OSError as error:
+            self.members.cannot_hire()
+            if self.members.staff.broken:
+                self.on_broken(f"no engine is left and none can be started: {error}")
 
     # -- effects ----------------------------------------------------------------------------------------------
 
@@ -417,54 +344,44 @@ class Host:
         for id, task_id, item in effects.interrupt:
             self._tell(id, Interrupt(task_id, item))
         for id in effects.kill:
-            self._crew.kill(self._by_id[id].uid)
+            self.members.kill(id)
         for id in effects.stop:
-            member = self._by_id.get(id)
+            member = self.members.by_id.get(id)
             if member is not None:
                 member.stopping = True
                 self._work.send(member.address, messages.encode(Stop()))
 
     def _send(self, id: int, tasks: list[Task]) -> None:
-        member = self._by_id[id]
-        known = member.known
+        member = self.members.by_id[id]
         functions: dict[bytes, bytes] = {}
         frames: list[bytes] = []
         calls: list[tuple[Any, ...]] = []
         for task in tasks:
             payload, function = task.payload, task.function
-            if function not in known:
-                known.add(function)
-                functions[function] = self.functions[function]
+            if function not in member.known:
+                member.known.add(function)
+                functions[function] = self.blobs.known[function]
             if len(payload) > INLINE:
                 frames.append(payload)
                 calls.append((task.id, function, b"", task.kind, task.first, task.count, 1))
             else:
                 calls.append((task.id, function, payload, task.kind, task.first, task.count, 0))
-        forget = self._forget.pop(id, [])
+        forget, member.forget = member.forget, []
         # Tuples instead of Call objects: the same bytes, and no object made for each.
         header = messages.encode(Work(calls, functions, forget))  # type: ignore[arg-type]
         self._work.send(member.address, header, frames)
 
     def _tell(self, id: int, order: msgspec.Struct) -> None:
-        member = self._by_id.get(id)
+        member = self.members.by_id.get(id)
         if member is not None:
             self._control.send(member.address, messages.encode(order))
 
     def define(self, key: bytes, blob: bytes) -> None:
         """Keep the blob of a function for the engines that will need it. Any thread; before the task."""
-        self.functions[key] = blob
-        if len(self.functions) > FUNCTIONS:
+        self.blobs.known[key] = blob
+        if self.blobs.too_many:
             self.order(self._forget_functions)
 
     def _forget_functions(self) -> None:
-        """Drop the oldest functions that no task needs, here and on the engines."""
-        needed = {task.function for task in self.scheduler.tasks.values()}
-        needed.update(task.function for task in self._submitted)
-        surplus = len(self.functions) - FUNCTIONS // 2
-        dropped = [key for key in list(self.functions)[:surplus] if key not in needed]
-        for key in dropped:
-            del self.functions[key]
-        for member in self._members.values():
-            known = member.known.intersection(dropped)
-            member.known -= known
-            self._forget.setdefault(member.id, []).extend(known)
+        needed = {task.function for task in (*self.scheduler.tasks.values(), *self._submitted)}
+        self.blobs.forget(needed, self.members)

@@ -22,6 +22,9 @@ _RCVMORE = int(zmq.RCVMORE)
 _POLLIN = int(zmq.POLLIN)
 
 
+LONGEST_POLL = 1e6  #: seconds
+
+
 class Context:
     """A zmq context and its sockets. Useless, and harmless, in a process forked from its maker's."""
 
@@ -159,5 +162,7 @@ class Poller:
     def poll(self, timeout: float | None) -> list[tuple[object, int]]:
         """Those that have something to read, after ``timeout`` seconds at the most (None: as long as it takes)."""
         # Rounded up: a poll that ends just before a deadline would be followed by one of no time, over and over.
-        ready: list[tuple[object, int]] = _poll(self._sources, -1 if timeout is None else -int(-timeout * 1000 // 1))
+        # Cut at what zmq takes: whoever waits longer asks again.
+        milliseconds = -1 if timeout is None else -int(-min(timeout, LONGEST_POLL) * 1000 // 1)
+        ready: list[tuple[object, int]] = _poll(self._sources, milliseconds)
         return ready

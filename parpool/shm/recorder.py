@@ -11,6 +11,7 @@ current is full, as its last messages may still be in a dying socket::
     0   id of the running task (-1: none)   8   item of it
     16  outcomes in page 0   24  bytes in page 0
     32  outcomes in page 1   40  bytes in page 1
+    48  the current page     56  unused
 """
 
 from __future__ import annotations
@@ -77,6 +78,7 @@ class Recorder:
         if self._mark[0] - self._base < PAGE // 2:
             return
         self._page = 1 - self._page
+        _pair.pack_into(self._memory, 48, self._page, 0)
         self._base = HEADER + self._page * PAGE
         _pair.pack_into(self._memory, 16 + 16 * self._page, 0, 0)
         self._mark = self._sent = (self._base, 0)
@@ -117,7 +119,7 @@ class Recording:
 
     def __init__(self, running: tuple[int, int] | None, pages: list[tuple[int, bytes]]) -> None:
         self.running = running  #: (id of the task, item of it) that ran; None: none did
-        self.pages = pages  #: (count, outcomes one behind the other), the older first where both are told apart
+        self.pages = pages  #: (count, outcomes one behind the other), the older page first
 
     @classmethod
     def read(cls, path: str) -> Recording | None:
@@ -131,8 +133,9 @@ class Recording:
         if len(data) != SIZE:
             return None
         id, item = _pair.unpack_from(data, 0)
+        current = 1 if data[48] else 0
         pages = []
-        for page in (0, 1):
+        for page in (1 - current, current):
             count, size = _pair.unpack_from(data, 16 + 16 * page)
             if not (0 < count and 0 < size <= PAGE):
                 continue

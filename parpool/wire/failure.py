@@ -68,7 +68,10 @@ def _own_frames_removed(error: BaseException) -> object:
 
 def unpack_failure(data: bytes, engine_id: int | None = None) -> BaseException:
     """The exception that :func:`pack_failure` packed, or a RemoteError in its place."""
-    failure = _decode(data)
+    try:
+        failure = _decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as odd:
+        failure = _Failure(b"", "Exception", f"the engine's account of its failure cannot be read: {odd}", "")
     error: object = None
     if failure.pickled:
         try:

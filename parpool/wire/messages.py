@@ -130,7 +130,7 @@ class GivenBack(msgspec.Struct, array_like=True, tag=22):
 
     ids: list[int]
     kept: list[int]
-    rests: list[tuple[int, int]]
+    rests: list[tuple[int, int]] = []
 
 
 ToEngine = Union[Work, Stop, Refused]

@@ -22,7 +22,8 @@ numpy = pytest.importorskip("numpy")
 @pytest.fixture(scope="module")
 def pool() -> Iterator[Pool]:
     with Pool(2) as made:
-        made.map_async(abs, [-1] * 8, 1, callback=lambda value: None).get()  # its threads are no test's leftover
+        while len(made.client) < 2:  # its threads and sockets are no test's leftover
+            made.map_async(abs, [-1] * 8, 1, callback=lambda value: None).get()
         yield made
     made.join()
 
@@ -305,7 +306,7 @@ def test_chunk_size() -> None:
     assert chunk_size(fake_link(2, 0.0), FUNCTION, 10**6) >= 1
     assert chunk_size(fake_link(4, 1e-4), FUNCTION, 8) <= 3  # towards the end they all get some
     sizes = [chunk_size(fake_link(2, 1e-4), FUNCTION, left) for left in range(200, 0, -1)]
-    assert sizes == sorted(sizes, reverse=True) and sizes[-1] == 1
+    assert sizes == sorted(sizes, reverse=True) and sizes[-1] < 5 < sizes[0]
 
 
 def test_a_feed_cuts_everything_once() -> None:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from world import CheckedTask, FakeEngine, World
+
 from parpool.core.scheduler import Scheduler
 from parpool.core.state import Dependency
 from parpool.status import ERROR, OK
-from world import CheckedTask, FakeEngine, World
 
 STEPS = 60
 
+Rule = TypeVar("Rule", bound=Callable[..., Any])
 
-def some(test: Callable[[FakeEngine], object]) -> Callable[[object], object]:
+
+def some(test: Callable[[FakeEngine], object]) -> Callable[[Rule], Rule]:
     """A rule for when a living engine is such."""
     return precondition(lambda self: any(test(engine) for engine in self.living))
 
@@ -206,11 +210,11 @@ class Events(RuleBasedStateMachine):
         self.world.assert_over()
 
 
-class TestMachine(Events.TestCase):
+class TestMachine(Events.TestCase):  # type: ignore[misc, valid-type] # hypothesis makes it
     """The machine as a test."""
 
     settings = settings(
-        max_examples=int(__import__("os").environ.get("EX","150")),
+        max_examples=200,
         stateful_step_count=STEPS,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from parpool.core.check import check
-from parpool.core.effects import Effects, Ending
+from parpool.core.effects import Effects, Ending, Report
 from parpool.core.scheduler import Scheduler
 from parpool.core.state import ENDED, MOVES, Task
 from parpool.status import ABORTED, EXPIRED, IMPOSSIBLE, OK, OVERTIME, UNMET
@@ -85,6 +85,7 @@ class World:
         self.abandoned: set[int] = set()  # ended by abort_all; the engines know nothing of it
         self.order: dict[int, list[int]] = {}  # engine: directed tasks in the order in which they began there
         self.wholes: dict[int, int] = {}  # id of a part: id of the task
+        self.spans: dict[int, tuple[int, int]] = {}  # the items of each task, as it was sent last
         self.last = Effects()
 
     # -- what a test tells the scheduler ----------------------------------------------------------------------
@@ -174,7 +175,7 @@ class World:
             assert self.begun[whole, item] <= 1 + self.tasks[whole].retries, "an item ran too often"
             assert (whole, item) not in self.outcomes, "an item ran that had ended"
             self._check_dependencies(self.tasks[whole], engine)
-        if self.tasks[whole].targets == {engine.id} and item == 0:
+        if self.tasks[whole].targets == frozenset((engine.id,)) and item == 0:
             self.order[engine.id].append(whole)
 
     def finish(self, engine: FakeEngine, status: int = OK, took: float = 0.001) -> None:
@@ -258,7 +259,7 @@ class World:
                 assert wake < self.now + 1e4
                 self.now = max(self.now, wake)
                 self.step(lambda: self.scheduler.tick(self.now))
-        raise AssertionError(f"it does not come to an end: {list(self.scheduler.tasks.values())[:5]}")
+        raise AssertionError(f"it does not come to an end: {self.left()}")
 
     def _advance(self, engine: FakeEngine, took: float) -> bool:
         if engine.killed or (engine.stopped and engine.done):
@@ -307,12 +308,7 @@ class World:
             self.spans[task.id] = (task.first, task.count)
         engine.works.append(list(tasks))
 
-    @property
-    def spans(self) -> dict[int, tuple[int, int]]:
-        """Items of each task as it was sent last."""
-        return self.__dict__.setdefault("_spans", {})
-
-    def _deliver(self, task: Task, outcome: Said | Ending, engine: int | None) -> None:
+    def _deliver(self, task: Task, outcome: Report | Ending, engine: int | None) -> None:
         if task.whole is not None:
             self.wholes[task.id] = task.whole
         key = self.whole(task.id), outcome.item
@@ -346,10 +342,15 @@ class World:
             if dependency is task.follow:
                 assert engine.id in {self.ended_at[id] for id in met}
 
+    def left(self) -> list[object]:
+        """What has not ended, and where it is."""
+        there = [(e.id, e.since, e.overdue, e.killed, e.stopped) for e in self.scheduler.engines.values()]
+        fake = [vars(engine) for engine in self.engines.values() if engine.alive]
+        return [[vars(task) for task in self.scheduler.tasks.values()], there, fake, self.now]
+
     def assert_over(self) -> None:
         """Everything has ended, once, and nothing is kept."""
-        left = [(task, task.engine, vars(self.engines[task.engine]) if task.engine is not None else None) for task in self.scheduler.tasks.values()]
-        assert not left, left
+        assert not self.scheduler.tasks, self.left()
         for id in self.tasks:
             assert self.has_ended(id), f"{id} has no outcome for all of its {self.items[id]} items"
             assert self.tasks[id].state == ENDED

@@ -21,7 +21,8 @@ from parpool import EngineStartError, Pool, __version__
 from parpool import status as codes
 from parpool.core.state import Task
 from parpool.errors import ParpoolError
-from parpool.host.host import FUNCTIONS, Host
+from parpool.host.blobs import KEPT as FUNCTIONS
+from parpool.host.host import Host
 from parpool.net.sockets import Context, Dealer, Poller, have_ipc
 from parpool.options import EngineSettings
 from parpool.wire import messages
@@ -413,8 +414,8 @@ def test_the_table_of_functions_is_bounded(stage: Stage) -> None:
         stage.host.define(b"%d" % number, b"blob")
         stage.host.step(0) if number % 100 == 0 else None
     stage.host.step(0)
-    assert len(stage.host.functions) <= FUNCTIONS
-    assert b"function" in stage.host.functions  # a task needs it
+    assert len(stage.host.blobs.known) <= FUNCTIONS
+    assert b"function" in stage.host.blobs.known  # a task needs it
     engine.send(encode(Done([outcome(1)])))
     stage.steps()
 
@@ -428,7 +429,7 @@ def test_engines_forget_what_the_host_forgets(stage: Stage) -> None:
     for number in range(FUNCTIONS + 10):
         stage.host.define(b"%d" % number, b"blob")
     stage.host.step(0)
-    assert b"function" not in stage.host.functions
+    assert b"function" not in stage.host.blobs.known
     stage.submit(2)  # defines it again
     work = stage.received(engine)
     assert b"function" in work.functions

@@ -626,11 +626,13 @@ def test_no_shield_in_other_threads(loop: FakeLoop, baton: Baton) -> None:
 
 def test_a_shield_by_itself(loop: FakeLoop, handlers: None) -> None:
     shield = Shield(loop)
+    shield.lift()
     loop.asleep = False
     signal.raise_signal(signal.SIGINT)  # late
     with pytest.raises(KeyboardInterrupt):
         shield.lower()
     shield = Shield(loop)
+    shield.lift()
     loop.asleep = True
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)

@@ -20,7 +20,7 @@ import pytest
 
 from parpool import Pool, SerializationError
 from parpool.wire import functions as wire_functions
-from parpool.wire.functions import KEPT, FunctionBook, decode_reference, referable
+from parpool.wire.functions import KEPT, FunctionBook, decode_reference
 
 SCRIPT = Path(__file__).with_name("functions_of_main.py")
 METHODS = ("fork", "spawn", "forkserver") if hasattr(os, "fork") else ("spawn",)
@@ -290,13 +290,15 @@ def test_referable(monkeypatch: pytest.MonkeyPatch) -> None:
         pass
 
     of_main.__module__, of_main.__qualname__ = "__main__", "of_main"
-    assert not referable(of_main)
+    assert FunctionBook().reference(of_main) is None  # its name is not bound there
+    earlier = FunctionBook()
     monkeypatch.setattr(main, "of_main", of_main, raising=False)
-    assert referable(of_main)
-    assert not referable(of_this_module)
+    assert earlier.reference(of_main) is None  # bound after the book was opened
+    assert FunctionBook().reference(of_main) is not None
+    assert FunctionBook().reference(of_this_module) is None
     local = lambda: None  # noqa: E731
     local.__module__ = "__main__"
-    assert not referable(local)
+    assert FunctionBook().reference(local) is None
     described = FunctionBook().function(of_main)
     assert described.blob[:1] == b"R"
     reference = decode_reference(described.blob[1:])

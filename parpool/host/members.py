@@ -1,0 +1,132 @@
+"""The engines of a host: started for vacant places, known by name, found dead and replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from time import monotonic
+from typing import NamedTuple, Protocol
+
+from ..core.staff import Staff
+from ..options import EngineSettings
+from ..shm.recorder import Recording
+from ..wire import messages
+from .deathwatch import Deathwatch
+
+HIRE_AGAIN = 0.5  #: seconds until an engine that could not be started is tried again
+
+
+class Crew(Protocol):
+    """Who starts and ends the processes of engines."""
+
+    def start(self, settings: EngineSettings) -> int:
+        """Start an engine's process; gives its pid."""
+
+    def ended(self, uid: str) -> str:
+        """The process has ended: reap it, and say how in words."""
+
+    def kill(self, uid: str) -> None:
+        """End the process, by force."""
+
+
+class Member:
+    """An engine as the host sees it."""
+
+    __slots__ = ("uid", "address", "id", "joined", "known", "forget", "recorder", "pid", "stopping", "failure")
+
+    def __init__(self, uid: str, id: int, recorder: str | None, pid: int) -> None:
+        self.uid = uid
+        self.address = uid.encode()  #: its name on the sockets
+        self.id = id
+        self.joined = False
+        self.known: set[bytes] = set()  #: keys of the functions that it has
+        self.forget: list[bytes] = []  #: of those, the ones that it should drop with the next message
+        self.recorder = recorder
+        self.pid = pid
+        self.stopping = False
+        self.failure: bytes | None = None  #: the packed exception that it could not serve for
+
+
+class Death(NamedTuple):
+    """The end of an engine's process, and what it leaves."""
+
+    member: Member
+    detail: str  #: how it ended, in words
+    reports: list[messages.Outcome]  #: outcomes that it had not sent
+    running: tuple[int, int] | None  #: the task that it was in, and the item of it; None: in none
+    known: bool  #: could its recorder be read?
+
+
+class Members:
+    """The engines whose processes are thought to live."""
+
+    def __init__(self, crew: Crew, places: int, settings: Callable[[str], EngineSettings]) -> None:
+        self.staff = Staff(places)
+        self.deaths = Deathwatch()
+        self.by_address: dict[bytes, Member] = {}
+        self.by_id: dict[int, Member] = {}
+        self.hire_at: float | None = None  #: when to try again to fill vacant places
+        self._crew = crew
+        self._settings = settings
+        self._next = 0
+
+    def __len__(self) -> int:
+        return len(self.by_id)
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(self.by_id.values())
+
+    def hire(self) -> None:
+        """Start engines for all vacant places. Raises OSError where the system gives no process."""
+        self.hire_at = None
+        for _ in range(self.staff.vacancies()):
+            uid = f"engine-{self._next}"
+            settings = self._settings(uid)
+            pid = self._crew.start(settings)
+            member = Member(uid, self._next, settings.recorder, pid)
+            self._next += 1
+            self.by_address[member.address] = self.by_id[member.id] = member
+            self.staff.started(uid)
+            self.deaths.watch(uid, pid)
+
+    def cannot_hire(self) -> None:
+        """The system gave no process: try again later."""
+        self.staff.ended("", failed=True)
+        self.hire_at = monotonic() + HIRE_AGAIN
+
+    def kill(self, id: int) -> None:
+        """End an engine's process, by force."""
+        member = self.by_id.get(id)
+        if member is not None:
+            self._crew.kill(member.uid)
+
+    def bury(self, uids: list[str]) -> Iterator[Death]:
+        """Take leave of engines whose processes have ended."""
+        for uid in uids:
+            member = self.by_address.pop(uid.encode(), None)
+            if member is None:
+                continue
+            del self.by_id[member.id]
+            detail = self._crew.ended(uid)
+            self.staff.ended(uid, failed=member.failure is not None)
+            recording = Recording.read(member.recorder) if member.recorder else None
+            if recording is None:
+                yield Death(member, detail, [], None, False)
+            else:
+                yield Death(member, detail, _reports(recording), recording.running, True)
+
+    def close(self) -> None:
+        """Watch no longer. The processes are the crew's to end."""
+        self.deaths.close()
+
+
+def _reports(recording: Recording) -> list[messages.Outcome]:
+    """The outcomes in a recording, but for those whose payload travelled apart."""
+    reports: list[messages.Outcome] = []
+    for count, data in recording.pages:
+        try:
+            done = messages.from_engine(messages.done_header(count, data))
+        except messages.MalformedFrame:
+            continue
+        if isinstance(done, messages.Done):
+            reports += [outcome for outcome in done.outcomes if not outcome.frames]
+    return reports
