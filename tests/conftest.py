@@ -158,8 +158,19 @@ def parpool_files() -> dict[str, str]:
         for folder in {tempfile.gettempdir(), "/dev/shm"}
         if os.path.isdir(folder)
         for entry in os.scandir(folder)
-        if entry.name.startswith("parpool-")
+        if entry.name.startswith("parpool-") and not of_others(entry.path)
     }
+
+
+def of_others(folder: str) -> bool:
+    """Whether a session's folder belongs to a living process outside of this run: its lock file names the process."""
+    try:
+        pid = int(Path(folder, "lock").read_text())
+        while pid not in (0, os.getpid()):
+            pid = process_status(pid)[1]
+    except (OSError, ValueError):
+        return False
+    return pid == 0
 
 
 def open_fds() -> dict[int, str]:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Protocol
 
 from ..core.effects import Effects
 from ..core.state import Task
-from ..errors import EngineStartError, ForkedError
+from ..errors import EngineStartError, ForkedError, TaskAborted
 from ..host.host import Host
 from ..host.members import Crew
 from ..net.loop import Baton, Waitable
@@ -98,6 +98,7 @@ class EmbeddedLink:
             host.close()
             raise
         self._baton.start()
+        self._baton.tend()  # until the engines have introduced themselves
         _links.add(self)
 
     # -- calls ------------------------------------------------------------------------------------------------
@@ -180,8 +181,19 @@ class EmbeddedLink:
         if thing._done:
             return True
         if self._closed:
-            raise ValueError("the pool is closed, and this result was not asked for before")
+            return self._wait_for_callbacks(thing, timeout)
         return self._baton.wait(thing, timeout)
+
+    def _wait_for_callbacks(self, thing: Waitable, timeout: float | None) -> bool:
+        """Wait for what the end of the pool has ended, and what only its callbacks hold back."""
+        lock = threading.Lock()
+        lock.acquire()
+        if thing._parked is None:
+            thing._parked = []
+        thing._parked.append(lock)
+        if not thing._done:
+            lock.acquire(timeout=-1 if timeout is None else min(timeout, threading.TIMEOUT_MAX))
+        return thing._done
 
     def tend(self) -> None:
         """Something was submitted, and the caller does not wait for it."""
@@ -252,6 +264,8 @@ class EmbeddedLink:
 
     def _abandon(self, errand: _Errand) -> Effects:
         self._host.members.staff.hiring = False
+        if self.failure is None:
+            self.failure = TaskAborted("the pool was terminated")
         effects = self._host.scheduler.abort_all("the pool was terminated")
         self._ended.finish()
         errand.finish()
@@ -259,9 +273,10 @@ class EmbeddedLink:
 
     def _run_last_callbacks(self) -> None:
         callbacks, thread = self._callbacks, self._callback_thread
-        if callbacks is not None and thread is not None and thread is not threading.current_thread():
+        if callbacks is not None and thread is not None:
             callbacks.put(None)
-            thread.join()
+            if thread is not threading.current_thread():
+                thread.join()
             self._callbacks = self._callback_thread = None
 
     # -- what the host asks -----------------------------------------------------------------------------------

@@ -160,14 +160,18 @@ class MapResult(AsyncResult):
     def abort(self) -> None:
         """Take back what has not begun, and send nothing more; the map ends in TaskAborted."""
         with self._sending:
-            feed = self._feed
-            left = feed.total - feed.next if feed is not None else 0
-            if feed is not None and left:
-                feed.next = feed.total
-                if self._error is None:
-                    self._error = (TaskAborted(f"{self._name} was aborted before all its items had begun"), None)
-                self._count(left)
+            if self._feed is not None:
+                self._send_no_more(self._feed, TaskAborted(f"{self._name} was aborted before all its items had begun"))
         super().abort()
+
+    def _send_no_more(self, feed: Feed, error: BaseException) -> None:
+        """End the items that were not sent with ``error``."""
+        left = feed.total - feed.next
+        feed.next = feed.total
+        if left:
+            if self._error is None:
+                self._error = (error, None)
+            self._count(left)
 
     def end(self, error: BaseException | None) -> None:
         """End without a task: there were no items (None), or they could not be had."""
@@ -179,6 +183,9 @@ class MapResult(AsyncResult):
     def _send_more(self) -> None:
         feed = self._feed
         while feed is not None and feed.wants_more():
+            if self._link.failure is not None:
+                self._send_no_more(feed, self._link.failure)
+                return
             start, items = feed.cut()
             try:
                 self._tasks.append(feed.send(start, items))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 
@@ -12,4 +13,4 @@ def progress_bar(total: int | None) -> Any:
     class Bar(tqdm):  # type: ignore[misc,type-arg]
         monitor_interval = 0
 
-    return Bar(total=total)
+    return Bar(total=total, file=sys.stderr)  # as it is now: tqdm's own default is as it was when tqdm was imported

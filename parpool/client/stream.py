@@ -98,10 +98,11 @@ class IMapIterator:
         self._taken += 1
         if self._buffersize is not None:
             self._make_room()
-        if self._bar is not None:
-            self._bar.update(self._chunk)
         if outcome.status == codes.OK:
-            return pickle.loads(outcome.payload)
+            value = pickle.loads(outcome.payload)
+            self._advance(len(value) if self._chunk > 1 else 1)
+            return value
+        self._advance(self._chunk)
         if isinstance(outcome, _Unsent):
             raise outcome.error
         error = exception_of(self._function.name, task, outcome, engine)
@@ -128,11 +129,19 @@ class IMapIterator:
                         raise error
                     raise StopIteration
                 self._done = False
+                entry = self._pop()
+                if entry is not None:  # it came in this moment, from a thread that thought we knew
+                    self._done = True
+                    return entry
             left = None if deadline is None else max(0.0, deadline - monotonic())
             if not self._link.wait(self, left):
                 from multiprocessing import TimeoutError
 
                 raise TimeoutError("Result not ready.")
+
+    def _advance(self, items: int) -> None:
+        if self._bar is not None:
+            self._bar.update(items)
 
     def _close_bar(self) -> None:
         if self._bar is not None:
@@ -175,6 +184,10 @@ class IMapIterator:
         feed = self._feed
         limit = None if self._buffersize is None else self._taken + self._buffersize
         while feed is not None and feed.wants_more(limit):
+            if self._link.failure is not None:
+                self._length, self._error, feed.next = feed.next, self._link.failure, feed.total
+                self._mark()
+                return
             start, items = feed.cut(limit)
             try:
                 feed.send(start, items)
@@ -271,7 +284,7 @@ class _Reader:
                 if self._pending and (error is None or self._stream._chunk == 1):
                     self._send()
                 length = self._sent
-            self._stream.finished(length, error)
+            self._stream.finished(length, error or (self._link.failure if self._stopped else None))
             self._link.readers.discard(self)
             self._link.nudge()
 

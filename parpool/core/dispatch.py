@@ -79,6 +79,7 @@ class Dispatch:
                 del self.idle[id]
                 engine.since = now
             if len(held) > 1 or sent[0].count > 1:
+                engine.asked = -1
                 self.deep.note(engine)
             if engine.limited:
                 self.limits.note(engine)

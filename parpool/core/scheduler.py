@@ -103,8 +103,10 @@ class Scheduler:
         for task in reversed(victims.values()):
             if not known or running is None or running[0] != task.id:
                 self._lose(task, engine, task.count - 1, effects, detail)
-            else:
-                self._lose(task, engine, running[1], effects, detail)
+                continue
+            if engine.killed and task.limit is not None:
+                engine.overdue = running  # what came before it had ended, and could not say so in time
+            self._lose(task, engine, running[1], effects, detail)
         self._ledger.desert(engine, ending, effects)
         self._dispatch.assign(effects, now)
         return effects
@@ -118,6 +120,7 @@ class Scheduler:
             return effects
         self._take_in(engine, reports, effects)
         engine.since = now
+        engine.asked = -1
         self._dispatch.relax(engine, effects)
         self._dispatch.assign(effects, now)
         return effects

@@ -27,7 +27,6 @@ class Deep:
 
     def note(self, engine: Engine) -> None:
         """What an engine holds has changed."""
-        engine.asked = -1
         if is_deep(engine):
             self.engines[engine.id] = engine
         elif engine.id in self.engines:

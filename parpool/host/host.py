@@ -126,6 +126,7 @@ class Host:
             or self._submitted
             or self._orders
             or self._draining
+            or self.members.staff.starting
             or (self._closing and self.members)
         )
 

@@ -53,6 +53,7 @@ class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
     def __init__(self, file: io.BytesIO, refer: Refer | None = None) -> None:
         super().__init__(file, protocol=5)
         self._refer = refer
+        self._classes: set[type] = set()  #: those that went, or are on their way, by value
 
     def reducer_override(self, value: Any) -> Any:
         """How functions go; all else as cloudpickle has it."""
@@ -66,11 +67,26 @@ class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
             home = _home(value)
             if home is not None:
                 return _reduce_function(value, home, self._refer)
+        if isinstance(value, type) and is_main_code(value) and "." in value.__qualname__:
+            outer = self._outer(value)
+            if outer is not None:
+                return getattr, (outer, value.__name__)
+        if isinstance(value, type):
+            self._classes.add(value)
         reduced = super().reducer_override(value)
-        if isinstance(value, type) and isinstance(reduced, tuple) and len(reduced) == 6 and "." in value.__qualname__:
-            # cloudpickle leaves out by which name, below its module, the class can be found again.
-            return (*reduced[:2], (reduced[2], value.__qualname__, reduced[5]), None, None, _fill_inner_class)
+        if is_main_code(value) and isinstance(reduced, tuple) and len(reduced) == 6 and "<" not in value.__qualname__:
+            return (*reduced[:2], (reduced[2], value.__qualname__, reduced[5]), None, None, _fill_class)
         return reduced
+
+
+    def _outer(self, inner: type) -> type | None:
+        """The class to send in the place of an inner one, which can be found in it; None: send the inner itself."""
+        path, _, name = inner.__qualname__.rpartition(".")
+        outer: Any = sys.modules["__main__"]
+        for step in path.split("."):
+            outer = getattr(outer, step, None)
+        known = isinstance(outer, type) and vars(outer).get(name) is inner and outer not in self._classes
+        return outer if known else None
 
 
 def _importable(function: Any) -> bool:
@@ -101,10 +117,13 @@ def _make_cached(function: Any, parameters: dict[str, Any]) -> Any:
     return functools.lru_cache(**parameters)(function)
 
 
-def _fill_inner_class(kind: type, state: tuple[Any, str, Callable[[type, Any], object]]) -> None:
-    inner, qualname, fill = state
-    fill(kind, inner)
-    kind.__qualname__ = qualname
+def _fill_class(kind: type, state: tuple[Any, str, Callable[[type, Any], object]]) -> None:
+    """Fill a class of ``__main__``, and let it be found by its name: so its instances can go back by reference."""
+    content, qualname, fill = state
+    fill(kind, content)
+    kind.__qualname__ = qualname  # which cloudpickle leaves out
+    if bind is not None and "." not in qualname:
+        bind({qualname: kind})
 
 
 def _reduce_function(function: FunctionType, home: str, refer: Refer | None) -> tuple[Any, ...]:

@@ -16,11 +16,10 @@ import pytest
 from parpool import EngineLost, Pool, TaskTimeout
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def pool() -> Iterator[Pool]:
     with Pool(2) as made:
-        while len(made.client) < 2:  # its threads and sockets are no test's leftover
-            made.map_async(abs, [-1] * 8, 1, callback=lambda value: None).get()
+        assert full(made)
         yield made
     made.join()
 
@@ -98,7 +97,8 @@ def full(pool: Pool) -> bool:
     """Is the pool at its full size again, with every engine working?"""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        if len(pool.client) == pool._processes == len(pool._pool) == len(set(pool.map(pid_after, [0.02] * 8, 1))):
+        pids = set(pool.map(pid_after, [0.02] * 8, 1))
+        if len(pids) == len(pool.client) == len(pool._pool) == pool._processes:
             return True
     return False
 

@@ -325,7 +325,12 @@ with Pool(2) as pool:
         else:
             done += 1
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            while True:
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+                    break
+                except KeyboardInterrupt:
+                    continue
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     assert pool.map_async(small, range(100)).get(10) == list(range(100))
     deadline = time.monotonic() + 5

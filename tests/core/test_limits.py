@@ -144,3 +144,27 @@ def test_the_time_of_a_task_begins_anew_where_the_one_before_it_was_given_back()
     assert not world.pass_time(1.0).interrupt
     world.settle()
     world.assert_over()
+
+
+def test_the_one_that_ran_is_to_blame_even_where_the_one_before_it_could_not_report() -> None:
+    world = world_of(1, timed=1e-4)
+    world.submit(*plain(1, 2, limit=2.0))
+    world.finish(begin(world))
+    begin(world)  # and keeps the whole process from doing anything else
+    assert world.pass_time(2.0).interrupt == [(0, 1, 0)]
+    world.pass_time(GRACE)
+    world.die(world.engines[0])
+    assert (world.statuses(1), world.statuses(2)) == ([OK], [KILLED])
+
+
+def test_a_task_that_is_given_back_is_over_its_time_no_more() -> None:
+    world = world_of(1)
+    world.submit(*plain(1, limit=2.0))  # on the way, and slow to arrive
+    assert world.pass_time(2.0).interrupt
+    world.abort(1)
+    for _ in range(2):
+        world.obey(world.engines[0])
+    world.answer(world.engines[0])
+    assert world.scheduler.engines[0].overdue is None
+    assert not world.pass_time(GRACE)
+    world.assert_over()

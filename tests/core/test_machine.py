@@ -214,7 +214,7 @@ class TestMachine(Events.TestCase):  # type: ignore[misc, valid-type] # hypothes
     """The machine as a test."""
 
     settings = settings(
-        max_examples=200,
+        max_examples=250,
         stateful_step_count=STEPS,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

@@ -453,3 +453,28 @@ def test_memory_does_not_grow_with_the_number_of_tasks() -> None:
     grown = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     assert grown < 20_000
+
+
+def test_a_task_given_back_does_not_count_against_the_quota() -> None:
+    world = World()
+    world.join(0, quota=2)
+    world.scheduler._dispatch.paces.learn(b"f", 0.1, 1000)
+    world.submit(*plain(1, 2))
+    begin(world)
+    world.abort(2)
+    world.obey(world.engines[0])
+    world.answer(world.engines[0])
+    world.submit(*plain(3))
+    world.settle()
+    assert world.outcomes[3, 0] == (OK, 0)
+    assert world.scheduler.engines == {}, "it has run two tasks, and was let end"
+
+
+def test_what_was_not_begun_goes_before_what_is_queued() -> None:
+    world = world_of(2, timed=2e-3)
+    world.submit(*plain(1, 2, 3, 4, targets=frozenset({0, 1})))
+    assert list(world.scheduler.engines[0].held) == [1]
+    world.scheduler.engines[1].since = world.now
+    world.die(world.engines[0])
+    group = world.scheduler._ledger.queues.groups[frozenset({0, 1})]
+    assert [task.id for task in group] == [1, 3, 4]

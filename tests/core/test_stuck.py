@@ -56,6 +56,16 @@ def test_what_had_begun_meanwhile_is_kept() -> None:
     world.assert_over()
 
 
+def test_who_has_kept_a_task_is_not_asked_again_before_it_reports() -> None:
+    world = stuck(tasks=2)
+    world.finish(world.engines[0])
+    begin(world)
+    world.pass_time(STUCK)
+    answer(world)
+    assert not world.pass_time(1.0)
+    assert world.scheduler.wake_at() is None
+
+
 def test_nothing_is_asked_back_where_nobody_is_idle() -> None:
     world = stuck(engines=1)
     assert world.scheduler.wake_at() is None

@@ -271,7 +271,11 @@ class World:
         elif engine.works:
             self.arrive(engine)
         elif engine.item is not None and self._hangs(engine):
-            return False
+            if not (engine.unsent or engine.reports):
+                return False
+            if engine.unsent:  # what was done before it does not wait for it
+                self.flush(engine)
+            self.report(engine)
         elif engine.item is not None:
             self.now += took
             self.finish(engine, took=took)

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import parpool.engine.engine
-from parpool import EngineStartError, Pool, __version__
+from parpool import EngineStartError, Pool, ProtocolError, __version__
 from parpool import status as codes
 from parpool.core.state import Task
 from parpool.errors import ParpoolError
@@ -487,6 +487,6 @@ def test_a_pool_of_engines_of_another_version(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(parpool.engine.engine, "PROTOCOL", 77)
     with Pool(1, context=multiprocessing.get_context("fork")) as pool:
-        with pytest.raises(EngineStartError, match="protocol 77"):
+        with pytest.raises(ProtocolError, match="protocol 77"):
             pool.apply_async(abs, (-1,)).get(30)
     pool.join()

@@ -5,14 +5,16 @@ from __future__ import annotations
 import inspect
 import io
 import multiprocessing
+import multiprocessing.pool
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 import parpool
-from parpool import Pool
+from parpool import Pool, TaskTimeout
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +22,8 @@ def pool() -> Iterator[Pool]:
     with Pool(2) as made:
         while len(made.client) < 2:  # its threads and sockets are no test's leftover
             made.map_async(abs, [-1] * 8, 1, callback=lambda value: None).get()
+        with pytest.raises(TaskTimeout):
+            made.map(time.sleep, [5, 5], 1, task_timeout=0.05)
         yield made
     made.join()
 
@@ -127,21 +131,31 @@ def test_by_keyword_only() -> None:
 # progress --------------------------------------------------------------------------------------------------
 
 
+class Terminal:
+    """What was written to stderr so far."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+        self._text = ""
+
+    def getvalue(self) -> str:
+        self._text += self._capsys.readouterr().err
+        return self._text
+
+
 @pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+def terminal(capsys: pytest.CaptureFixture[str]) -> Terminal:
     pytest.importorskip("tqdm")
-    text = io.StringIO()
-    monkeypatch.setattr(sys, "stderr", text)
-    return text
+    return Terminal(capsys)
 
 
 @pytest.mark.parametrize("method", MAPS)
-def test_progress(pool: Pool, terminal: io.StringIO, method: str) -> None:
+def test_progress(pool: Pool, terminal: Terminal, method: str) -> None:
     assert call(pool, method, progress=True) == [1, 2]
     assert "2/2" in terminal.getvalue() and "100%" in terminal.getvalue()
 
 
-def test_progress_of_the_pool(terminal: io.StringIO) -> None:
+def test_progress_of_the_pool(terminal: Terminal) -> None:
     with Pool(1, progress=True) as pool:
         assert pool.map(abs, range(-20, 0)) == list(range(20, 0, -1))
         assert "20/20" in terminal.getvalue()
@@ -152,18 +166,18 @@ def test_progress_of_the_pool(terminal: io.StringIO) -> None:
     pool.join()
 
 
-def test_progress_of_the_unknown(pool: Pool, terminal: io.StringIO) -> None:
+def test_progress_of_the_unknown(pool: Pool, terminal: Terminal) -> None:
     assert list(pool.imap(abs, iter(range(5)), progress=True)) == [0, 1, 2, 3, 4]
     assert "5it" in terminal.getvalue()
 
 
 @pytest.mark.parametrize("chunksize", [1, 3])
-def test_progress_counts_items_and_not_chunks(pool: Pool, terminal: io.StringIO, chunksize: int) -> None:
+def test_progress_counts_items_and_not_chunks(pool: Pool, terminal: Terminal, chunksize: int) -> None:
     assert list(pool.imap(abs, list(range(10)), chunksize, progress=True)) == list(range(10))
     assert "10/10" in terminal.getvalue() and "12/10" not in terminal.getvalue()
 
 
-def test_progress_ends_with_an_error(pool: Pool, terminal: io.StringIO) -> None:
+def test_progress_ends_with_an_error(pool: Pool, terminal: Terminal) -> None:
     with pytest.raises(ValueError):
         pool.map(int, ["1", "x"], progress=True)
     with pytest.raises(TypeError):

@@ -7,13 +7,14 @@ import pickle
 import re
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from parpool import Pool, RemoteError
+from parpool import Pool, RemoteError, TaskTimeout
 from parpool.wire.failure import pack_failure, safe_repr, unpack_failure
 
 
@@ -214,6 +215,8 @@ def nothing() -> None:
 def pool() -> Any:
     with Pool(1) as pool:
         pool.map_async(abs, [-1]).get()  # it has its threads and sockets now: they are no test's leftover
+        with pytest.raises(TaskTimeout):
+            pool.apply(time.sleep, (5,), task_timeout=0.05)
         yield pool
     pool.join()
 

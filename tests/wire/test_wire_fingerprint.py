@@ -96,10 +96,6 @@ OTHER = {
         "class C:\n  def m(self): return 2\ndef f(x): return C().m()",
     ),
     "what was decorated": ("@wrapped\ndef f(x): return 1", "@wrapped\ndef f(x): return 2"),
-    "a cell": (
-        "def make(n):\n  def f(x): return n\n  f.__qualname__ = 'f'\n  return f\nf = make(1)",
-        "def make(n):\n  def f(x): return n\n  f.__qualname__ = 'f'\n  return f\nf = make(2)",
-    ),
     "a method": ("class f:\n  def m(self): return 1", "class f:\n  def m(self): return 2"),
     "a static method": (
         "class f:\n  @staticmethod\n  def m(): return 1",
