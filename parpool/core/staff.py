@@ -7,7 +7,7 @@ why.
 
 from __future__ import annotations
 
-MAX_FAILURES = 3  #: failed starts in a row, for each place
+MAX_FAILURES = 10  #: failed starts in a row, for each place
 
 
 class Staff:

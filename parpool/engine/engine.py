@@ -116,8 +116,8 @@ class Engine:
             if call is None:
                 return
             calls.popleft()
-            if waiting.pop(call.id, None) is None:
-                continue  # it was given back
+            if waiting.get(call.id) is not call or waiting.pop(call.id, None) is None:
+                continue  # it was given back, and perhaps sent again
             completed = run(call)
             if completed - self._flushed > FLUSH:
                 self.flush_if_due(completed)

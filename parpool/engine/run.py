@@ -103,6 +103,9 @@ class Runner:
                 except Exception as error:
                     status, payload = ERROR, _refuse(error, value)
             self._report(id, status, index, started, completed, payload)
+            if status == UNMET:  # as for this one, so for those behind it: another engine is to have them
+                for rest in numbers:
+                    self._report(id, UNMET, rest, completed, completed, payload)
             engine.flush_if_due(completed)
             started = completed
         return started

@@ -10,6 +10,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterable
+from random import Random
 from time import monotonic
 from typing import Any
 
@@ -38,7 +39,7 @@ class Host:
     """Sockets, clock and members around one scheduler."""
 
     def __init__(self, crew: Crew, places: int, *, quota: int | None = None, policy: str = "leastload") -> None:
-        self.scheduler = Scheduler(policy)
+        self.scheduler = Scheduler(policy, Random())
         self.members = Members(crew, places, self._settings)
         self.blobs = Blobs()
         self.asleep = False
@@ -305,6 +306,7 @@ class Host:
             return
         while self._receive_work():  # what they had sent
             pass
+        self._receive_control()
         for death in self.members.bury(gone):
             self._perform(
                 self.scheduler.engine_lost(

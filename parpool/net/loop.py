@@ -210,11 +210,11 @@ class Baton:
                 selector.register(fd, selectors.EVENT_READ)
             while True:
                 ready = selector.select(loop.alarm_interval)
-                if self._closed:
-                    return
-                # In this order, and before the look at what is outstanding: no kick falls in between.
+                # In this order, and before the looks at what was kicked for: no kick falls in between.
                 self._kick.clear()
                 self._kicked = False
+                if self._closed:
+                    return
                 # A kick is for outstanding work, and whoever drives sees to that; an alarm stays until it is heeded.
                 alarm = not ready or any(key.fd != self._kick.fd for key, _ in ready)
                 if alarm:

@@ -190,7 +190,9 @@ def test_the_neighbours_get_nothing(pool: Pool, function: Callable[[float], Any]
     assert full(pool)
 
 
-@pytest.mark.parametrize("how", ["map", "starmap", "imap", "imap_unordered", "map_async", "starmap_async", "apply_async"])
+@pytest.mark.parametrize(
+    "how", ["map", "starmap", "imap", "imap_unordered", "map_async", "starmap_async", "apply_async"]
+)
 def test_on_each_method(pool: Pool, how: str) -> None:
     calls: dict[str, Callable[[], Any]] = {
         "map": lambda: pool.map(sleep, [20], task_timeout=0.1),

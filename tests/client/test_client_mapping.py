@@ -114,7 +114,7 @@ THINGS: dict[str, Any] = {
     "Counter": lambda: collections.Counter("aab"),
     "generator": lambda: (i * i for i in range(30)),
     "iterator": lambda: iter([1, 2, 3]),
-    "zip": lambda: zip("ab", [1, 2]),
+    "zip": lambda: zip("ab", [1, 2], strict=True),
     "enumerate": lambda: enumerate("ab"),
     "map": lambda: map(str, range(5)),
     "sequence": lambda: Sequence(1, "a", None),
@@ -230,7 +230,17 @@ def test_zero_dimensions(pool: Pool) -> None:
 def test_sliceable() -> None:
     for things in ([], (), range(3), "", b"", numpy.zeros(3), numpy.zeros((2, 2)), RECORDS):
         assert sliceable(things)
-    for things in (Odd(), OddText(), {}, set(), Sequence(), numpy.array(1.0), numpy.ma.array([1]), iter([]), bytearray()):
+    for things in (
+        Odd(),
+        OddText(),
+        {},
+        set(),
+        Sequence(),
+        numpy.array(1.0),
+        numpy.ma.array([1]),
+        iter([]),
+        bytearray(),
+    ):
         assert not sliceable(things)
 
 
@@ -294,7 +304,9 @@ def fake_link(engines: int, mean: float | None) -> Any:
         sent.append((start, size))
         return len(sent)
 
-    return SimpleNamespace(engines=engines, check=lambda: None, pace=lambda key: mean, dumps=lambda v: v, send_chunk=send_chunk, sent=sent)
+    return SimpleNamespace(
+        engines=engines, check=lambda: None, pace=lambda key: mean, dumps=lambda v: v, send_chunk=send_chunk, sent=sent
+    )
 
 
 FUNCTION: Any = SimpleNamespace(key=b"key", blob=b"", name="f")

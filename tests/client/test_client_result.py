@@ -141,8 +141,12 @@ def test_metadata_of_a_call(pool: Pool) -> None:
     data = result.metadata
     assert list(data) == KEYS
     slack = timedelta(milliseconds=5)  # a clock may have been set between two looks at it
-    times = [before, *(data[key] for key in ("submitted", "started", "completed", "received")), datetime.now(timezone.utc)]
-    assert all(one <= other + slack for one, other in zip(times, times[1:])), times
+    times = [
+        before,
+        *(data[key] for key in ("submitted", "started", "completed", "received")),
+        datetime.now(timezone.utc),
+    ]
+    assert all(one <= other + slack for one, other in zip(times, times[1:], strict=False)), times
     assert data["completed"] - data["started"] >= timedelta(seconds=0.09)
     assert data["engine_id"] in pool.client.ids and isinstance(data["engine_uuid"], str)
     assert data["status"] == "ok" and data["after"] == data["follow"] == []
@@ -268,7 +272,11 @@ def test_a_done_callback_after_the_end(pool: Pool) -> None:
 
 
 def test_done_callbacks_of_failures(pool: Pool) -> None:
-    for result in (pool.apply_async(fail, ("x",)), pool.apply_async(abs, (threading.Lock(),)), pool.map_async(fail, ["x"])):
+    for result in (
+        pool.apply_async(fail, ("x",)),
+        pool.apply_async(abs, (threading.Lock(),)),
+        pool.map_async(fail, ["x"]),
+    ):
         called = threading.Event()
         result.add_done_callback(lambda r: called.set())  # noqa: B023
         assert called.wait(10)
@@ -515,7 +523,7 @@ def test_many_threads_open_one_result(pool: Pool, how: str) -> None:
                 try:
                     values.append(result.get())  # noqa: B023
                 except BaseException as error:
-                    wrong.append(repr(error))
+                    wrong.append(repr(error))  # noqa: B023
 
             threads = [threading.Thread(target=get) for _ in range(4)]
             for thread in threads:
@@ -559,7 +567,9 @@ def test_a_value_that_cannot_be_opened_is_that_result_s_error(pool: Pool) -> Non
     assert good.get() == 1
     assert isinstance(caught(pool.map_async(make_one_that_cannot_be_opened, [1, 2])), LookupError)
     called: list[Any] = []
-    result = pool.apply_async(make_one_that_cannot_be_opened, (0,), callback=called.append, error_callback=called.append)
+    result = pool.apply_async(
+        make_one_that_cannot_be_opened, (0,), callback=called.append, error_callback=called.append
+    )
     result.wait(10)
     assert [type(value) for value in called] == [LookupError]
 

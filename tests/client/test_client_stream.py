@@ -307,7 +307,7 @@ def test_a_slow_iterable_blocks_nobody(pool: Pool) -> None:
 
 def test_several_streams_at_once(pool: Pool) -> None:
     streams = [pool.imap(abs, Counted(100)) for _ in range(5)]
-    assert [list(values) for values in zip(*streams)] == [[i] * 5 for i in range(100)]
+    assert [list(values) for values in zip(*streams, strict=True)] == [[i] * 5 for i in range(100)]
 
 
 def test_an_iterable_that_uses_the_pool(pool: Pool) -> None:

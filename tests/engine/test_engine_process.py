@@ -111,7 +111,9 @@ class FakeHost:
         hello = self.receive()
         assert hello == Hello(messages.PROTOCOL, __version__, self.engine.pid)
 
-    def send(self, *calls: Call, functions: dict[bytes, bytes] | None = None, bodies: list[bytes] | None = None) -> None:
+    def send(
+        self, *calls: Call, functions: dict[bytes, bytes] | None = None, bodies: list[bytes] | None = None
+    ) -> None:
         assert self.work.send(b"engine-0", encode(Work(list(calls), functions or {}, [])), bodies or [])
 
     def order(self, order: Any) -> None:
@@ -437,7 +439,15 @@ def test_malformed_messages(host: FakeHost) -> None:
     host.order(Revoke([]))
     host.receive(socket=host.control)
     whole = encode(Work([host.call(1, abs, -1)], {}, []))
-    junk = [b"", b"\xc1", os.urandom(100), b"\x91" * 100_000, whole[:-1], encode(Hello(1, "1", 1)), encode(GivenBack([1], []))]
+    junk = [
+        b"",
+        b"\xc1",
+        os.urandom(100),
+        b"\x91" * 100_000,
+        whole[:-1],
+        encode(Hello(1, "1", 1)),
+        encode(GivenBack([1], [])),
+    ]
     for frame in junk:
         for socket in (host.work, host.control):
             assert socket.send(b"engine-0", frame)
@@ -531,7 +541,9 @@ def test_the_recorder_says_what_was_lost(host: FakeHost) -> None:
     host.send(host.call(0, abs, 0))
     host.values(1)
     # All of a sudden: the two short ones are done, and their outcomes still here.
-    host.send(host.call(1, abs, -1), host.call(2, abs, -2), host.call(3, os.kill, host.engine.pid, 9), host.call(4, abs, -4))
+    host.send(
+        host.call(1, abs, -1), host.call(2, abs, -2), host.call(3, os.kill, host.engine.pid, 9), host.call(4, abs, -4)
+    )
     assert host.ended() == -9
     recording = Recording.read(os.path.join(host.folder, "recorder"))
     assert recording is not None and recording.running == (3, 0)

@@ -375,7 +375,9 @@ words = st.one_of(
         st.integers(-2, 5),
         st.integers(0, 1),
     ),
-    st.builds(lambda back, kept: encode(GivenBack(back, kept)), st.lists(st.integers(-2, 6)), st.lists(st.integers(-2, 6))),
+    st.builds(
+        lambda back, kept: encode(GivenBack(back, kept)), st.lists(st.integers(-2, 6)), st.lists(st.integers(-2, 6))
+    ),
     st.just(encode(Hello(messages.PROTOCOL, __version__, 1))),
     st.just(encode(Need(b"x"))),
 )

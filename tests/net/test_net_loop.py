@@ -503,7 +503,6 @@ def test_ctrl_c_in_a_step_waits_for_its_end(loop: FakeLoop, baton: Baton, handle
 def test_ctrl_c_in_a_step_ends_a_wait_that_has_not_ended(loop: FakeLoop, baton: Baton, handlers: None) -> None:
     """The step in which it comes is ended; the wait, which would go on for long, is too."""
 
-
     def inside() -> None:
         loop.inside = lambda: None
         signal.raise_signal(signal.SIGINT)

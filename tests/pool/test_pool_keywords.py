@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import inspect
-import io
 import multiprocessing
 import multiprocessing.pool
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -44,7 +42,11 @@ MAPS = ["map", "map_async", "starmap", "starmap_async", "imap", "imap_unordered"
 IMAPS = ["imap", "imap_unordered"]
 
 TAKEN = [
-    *((method, name, value) for method in APPLY + MAPS for name, value in [("retries", 2), ("task_timeout", 30), ("task_timeout", 2.5)]),
+    *(
+        (method, name, value)
+        for method in APPLY + MAPS
+        for name, value in [("retries", 2), ("task_timeout", 30), ("task_timeout", 2.5)]
+    ),
     *((method, "progress", False) for method in MAPS),
     *((method, "buffersize", value) for method in IMAPS for value in (None, 1, 10)),
 ]
@@ -95,7 +97,9 @@ def test_refused_chunksize(pool: Pool, method: str, value: Any) -> None:
         call(pool, method, chunksize=value)
 
 
-@pytest.mark.parametrize(("name", "value"), [("processes", 0), ("processes", -1), ("maxtasksperchild", 0), ("maxtasksperchild", 1.5)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("processes", 0), ("processes", -1), ("maxtasksperchild", 0), ("maxtasksperchild", 1.5)]
+)
 def test_refused_by_the_constructor(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=name):
         Pool(**{name: value})
@@ -123,7 +127,9 @@ def test_by_keyword_only() -> None:
     for name in ["__init__", *APPLY, *MAPS]:
         new = inspect.signature(getattr(Pool, name)).parameters
         old = inspect.signature(getattr(theirs, name)).parameters
-        assert [p for p in new if new[p].kind is not inspect.Parameter.KEYWORD_ONLY] == [p for p in old if p not in ours]
+        assert [p for p in new if new[p].kind is not inspect.Parameter.KEYWORD_ONLY] == [
+            p for p in old if p not in ours
+        ]
         for parameter in new.values():
             assert (parameter.kind is inspect.Parameter.KEYWORD_ONLY) == (parameter.name in ours)
 
@@ -214,10 +220,6 @@ def test_get_context(method: str | None) -> None:
 def test_get_context_of_what_is_none() -> None:
     with pytest.raises(ValueError, match="no_such"):
         parpool.get_context("no_such")
-
-
-def of_each(function: Callable[..., Any], pool: Pool) -> Any:
-    return function(pool)
 
 
 def test_errors_can_be_pickled() -> None:

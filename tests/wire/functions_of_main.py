@@ -313,7 +313,9 @@ def case_default_redefined_in_place(pool):
 
 
 def case_referred_function_redefined(pool):
-    define("def inner_one():\n    return 1\n\ndef middle():\n    return inner_one()\n\ndef outer():\n    return middle()\n")
+    define(
+        "def inner_one():\n    return 1\n\ndef middle():\n    return inner_one()\n\ndef outer():\n    return middle()\n"
+    )
     equal(pool.apply(outer), 1)  # noqa: F821
     define("def inner_one():\n    return 2\n")
     equal(pool.apply(outer), 2)  # noqa: F821
@@ -400,7 +402,9 @@ def case_functions_in_cells(pool):
 
 
 def case_a_named_closure_with_data(pool):
-    define("def make(n):\n    def named(x):\n        return x + n\n    named.__qualname__ = 'named'\n    return named\n")
+    define(
+        "def make(n):\n    def named(x):\n        return x + n\n    named.__qualname__ = 'named'\n    return named\n"
+    )
     define("named = make(1)\n")
     equal(pool.apply(named, (1,)), 2)  # noqa: F821
     define("named = make(2)\n")
@@ -609,7 +613,9 @@ def case_super_and_class_cells(pool):
 
 
 def case_a_class_and_its_function_refer_to_each_other(pool):
-    define("class Tree:\n    def grow(self, n):\n        return plant(n - 1) if n else self\n\ndef plant(n):\n    return Tree().grow(n)\n")
+    define(
+        "class Tree:\n    def grow(self, n):\n        return plant(n - 1) if n else self\n\ndef plant(n):\n    return Tree().grow(n)\n"
+    )
     assert type(pool.apply(plant, (2,))) is Tree  # noqa: F821
 
 

@@ -48,19 +48,21 @@ def refusal(value: object) -> SerializationError:
     return caught.value
 
 
+LOCK = threading.Lock()
+
+
 def with_cell() -> Any:
     lock = threading.Lock()
     return lambda: lock
 
 
 def with_default() -> Any:
-    def f(x: Any = threading.Lock()) -> Any:
+    def f(x: Any = LOCK) -> Any:
         return x
 
     return f
 
 
-LOCK = threading.Lock()
 PATHS = {
     "nothing around it": (LOCK, ""),
     "item": ([1, 2, 3, LOCK], "[3]"),

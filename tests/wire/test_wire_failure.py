@@ -266,7 +266,9 @@ def test_the_whole_chain_is_in_the_text(pool: Any) -> None:
 def test_it_prints_with_both_sides(pool: Any) -> None:
     error = caught(lambda: pool.apply(raise_deep, (0,)))
     printed = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    assert printed.index("the deep line") < printed.index("direct cause") < printed.index("pool.apply(raise_deep, (0,))")
+    assert (
+        printed.index("the deep line") < printed.index("direct cause") < printed.index("pool.apply(raise_deep, (0,))")
+    )
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="exception groups are newer")

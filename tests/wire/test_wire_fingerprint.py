@@ -51,7 +51,10 @@ SAME = {
         "def f(x): return x and g(x - 1)\ndef g(x): return x and f(x - 1)",
         "def g(x): return x and f(x - 1)\ndef f(x): return x and g(x - 1)",
     ),
-    "a class": ("class f(Base):\n  k = 1\n  def m(self): return 1", "\nclass f(Base):\n  k = 1\n  def m(self): return 1"),
+    "a class": (
+        "class f(Base):\n  k = 1\n  def m(self): return 1",
+        "\nclass f(Base):\n  k = 1\n  def m(self): return 1",
+    ),
     "an enum": ("class f(enum.Enum):\n  R = 1", "class f(enum.Enum):\n  R = 1"),
     "a dataclass": ("@dataclasses.dataclass\nclass f:\n  x: int = 1", "@dataclasses.dataclass\nclass f:\n  x: int = 1"),
     "a decorated function": ("@wrapped\ndef f(x): return 1", "\n@wrapped\ndef f(x): return 1"),

@@ -37,7 +37,7 @@ CASES = [
 @pytest.fixture(scope="module")
 def outcomes() -> dict[str, dict[str, str]]:
     with ThreadPoolExecutor(2) as threads:
-        return dict(zip(METHODS, threads.map(run_cases, METHODS)))
+        return dict(zip(METHODS, threads.map(run_cases, METHODS), strict=True))
 
 
 def run_cases(method: str) -> dict[str, str]:

@@ -44,7 +44,9 @@ def test_scalars_of_one_type_are_packed(name: str) -> None:
 
 
 def test_extremes() -> None:
-    values = [numpy.float64(v) for v in (0.0, -0.0, math.inf, -math.inf, 5e-324, 1.7976931348623157e308, 0.1, 1 / 3, 2.0)]
+    values = [
+        numpy.float64(v) for v in (0.0, -0.0, math.inf, -math.inf, 5e-324, 1.7976931348623157e308, 0.1, 1 / 3, 2.0)
+    ]
     assert [v.hex() for v in load(dump_values(values))] == [v.hex() for v in values]
     assert math.isnan(load(dump_values([numpy.float64("nan")] * 10))[3])
     values = [numpy.int64(v) for v in (2**63 - 1, -(2**63), *range(10))]
@@ -77,7 +79,7 @@ def test_extremes() -> None:
 def test_everything_else_stays_as_it_is(values: list[Any]) -> None:
     back = load(dump_values(values))
     assert type(back) is list and len(back) == len(values)
-    for one, other in zip(values, back):
+    for one, other in zip(values, back, strict=True):
         assert type(one) is type(other)
         assert numpy.array_equal(one, other)
         assert getattr(one, "dtype", None) == getattr(other, "dtype", None)
