@@ -63,7 +63,7 @@ def _load_script(path: str) -> tuple[ModuleType, CodeType]:
         return _load_spec(finder.find_spec("__main__"), f"there is no __main__ in {path}")
     absolute = os.path.abspath(path)
     with io.open_code(absolute) as file:
-        code = pkgutil.read_code(file)  # type: ignore[attr-defined]
+        code = pkgutil.read_code(file)
         loader: Any = SourcelessFileLoader("__main__", absolute)
         if code is None:  # not compiled
             file.seek(0)
@@ -90,7 +90,7 @@ def _load_module(name: str) -> tuple[ModuleType, CodeType]:
 def _load_spec(spec: ModuleSpec | None, otherwise: str) -> tuple[ModuleType, CodeType]:
     if spec is None or spec.loader is None:
         raise ImportError(otherwise)
-    code = getattr(spec.loader, "get_code")(spec.name)
+    code = spec.loader.get_code(spec.name)
     if code is None:
         raise ImportError(f"no code object available for {spec.name}")
     module = importlib.util.module_from_spec(spec)

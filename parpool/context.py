@@ -20,6 +20,6 @@ def get_context(method: str | None = None) -> Any:
             kwargs.setdefault("context", self.get_context())
         return Pool(*args, **kwargs)
 
-    context = object.__new__(type(real.__class__.__name__, (real.__class__,), {"Pool": make_pool}))
+    context: Any = object.__new__(type(real.__class__.__name__, (real.__class__,), {"Pool": make_pool}))
     context.__dict__.update(real.__dict__)
     return context

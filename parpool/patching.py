@@ -31,7 +31,7 @@ def patch(**defaults: Any) -> None:
     make_pool.__doc__ = Pool.__doc__
     _replace_module_attribute(multiprocessing.pool, "Pool", pool)
     _replace(multiprocessing.context.BaseContext, "Pool", make_pool)
-    default_context: Any = multiprocessing.context._default_context  # type: ignore[attr-defined]
+    default_context: Any = multiprocessing.context._default_context
     _replace(multiprocessing, "Pool", default_context.Pool)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sized
 from multiprocessing import util
 from typing import Any
 
@@ -285,7 +285,7 @@ class Pool:
         link = self._link
         bar = None
         if self._progress if progress is None else progress:
-            bar = progress_bar(len(iterable) if hasattr(iterable, "__len__") else None)
+            bar = progress_bar(len(iterable) if isinstance(iterable, Sized) else None)
         stream = IMapIterator(
             link,
             self,

@@ -8,8 +8,6 @@ from __future__ import annotations
 import itertools
 import os
 import pickle
-import queue
-import sys
 import threading
 import uuid
 import weakref
@@ -21,12 +19,12 @@ from ..core.effects import Effects
 from ..core.state import Task
 from ..errors import EngineStartError, ForkedError, TaskAborted
 from ..host.host import Host
-from ..host.members import Crew
 from ..net.loop import Baton, Waitable
 from ..wire.failure import pack_failure, unpack_failure
 from ..wire.functions import Function, FunctionBook
 from ..wire.messages import EACH
 from ..wire.payload import PROTOCOL
+from .callbacks import Callbacks, tell_hook
 from .result import AsyncResult, CallResult, wake
 
 
@@ -81,8 +79,8 @@ class EmbeddedLink:
         self._foreign = False
         self._closed = False
         self._ending = threading.Lock()
-        self._callbacks: queue.SimpleQueue[AsyncResult | None] | None = None
-        self._callback_thread: threading.Thread | None = None
+        alive = weakref.ref(self)  # the thread must not keep alive what ends it
+        self._callbacks = Callbacks(lambda: link.nudge() if (link := alive()) is not None else None)
         self._host = host = Host(crew, places, quota=quota)
         self._baton = Baton(host)
         host.on_broken = self._break
@@ -206,12 +204,6 @@ class EmbeddedLink:
 
     def call_back(self, result: AsyncResult) -> None:
         """Run the callbacks of a result, in the thread for that."""
-        if self._callbacks is None:
-            self._callbacks = queue.SimpleQueue()
-            self._callback_thread = threading.Thread(
-                target=_run_callbacks, args=(self._callbacks, weakref.ref(self)), name="parpool-callbacks", daemon=True
-            )
-            self._callback_thread.start()
         self._callbacks.put(result)
 
     @staticmethod
@@ -220,7 +212,7 @@ class EmbeddedLink:
         try:
             listener(result)
         except BaseException:
-            _tell_hook()
+            tell_hook()
 
     # -- the end ----------------------------------------------------------------------------------------------
 
@@ -236,7 +228,7 @@ class EmbeddedLink:
         self.check_process()
         if not self._closed:
             self._baton.wait(self._ended)
-            self._run_last_callbacks()
+            self._callbacks.finish()
             self.terminate()
 
     def terminate(self) -> None:
@@ -258,7 +250,7 @@ class EmbeddedLink:
             self._closed = True
             self._baton.close()
             self._crew.end()
-            self._run_last_callbacks()
+            self._callbacks.finish()
             self._host.close()
             _links.discard(self)
 
@@ -270,14 +262,6 @@ class EmbeddedLink:
         self._ended.finish()
         errand.finish()
         return effects
-
-    def _run_last_callbacks(self) -> None:
-        callbacks, thread = self._callbacks, self._callback_thread
-        if callbacks is not None and thread is not None:
-            callbacks.put(None)
-            if thread is not threading.current_thread():
-                thread.join()
-            self._callbacks = self._callback_thread = None
 
     # -- what the host asks -----------------------------------------------------------------------------------
 
@@ -371,24 +355,6 @@ class _Errand:
         self._done = True
         for lock in list(self._parked or ()):
             wake(lock)
-
-
-def _tell_hook() -> None:
-    """As with a thread's own exceptions: an exception of a callback is told to the hook, and the next one runs."""
-    threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
-
-
-def _run_callbacks(results: queue.SimpleQueue[AsyncResult | None], link: weakref.ref[EmbeddedLink]) -> None:
-    while (result := results.get()) is not None:
-        try:
-            result._call_back()
-        except BaseException:
-            _tell_hook()
-        del result
-        alive = link()
-        if alive is not None:
-            alive.nudge()
-        del alive
 
 
 _FORKED = (

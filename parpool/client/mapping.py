@@ -71,7 +71,14 @@ class Feed:
     __slots__ = ("_link", "_function", "_door", "_options", "_kind", "_items", "_chunk", "next", "total", "window")
 
     def __init__(
-        self, link: Link, function: Function, items: Sequence[Any], door: Any, options: TaskOptions, kind: int, chunk: int | None
+        self,
+        link: Link,
+        function: Function,
+        items: Sequence[Any],
+        door: Any,
+        options: TaskOptions,
+        kind: int,
+        chunk: int | None,
     ) -> None:
         self._link = link
         self._function = function
@@ -273,7 +280,8 @@ class MapResult(AsyncResult):
         return [value] if piece.single else value
 
     def _exception(self) -> BaseException:
-        cause, where = self._error or (None, None)
+        assert self._error is not None
+        cause, where = self._error
         if isinstance(cause, Arrived):
             task, outcome = where
             cause = exception_of(self._name, task, outcome, cause.engine)

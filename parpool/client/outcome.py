@@ -56,8 +56,8 @@ class Arrived:
         """The exception of an outcome that is not OK."""
         if isinstance(self.payload, BaseException):
             return self.payload
-        self.payload = unpack_failure(self.payload, self.engine)
-        return self.payload
+        error = self.payload = unpack_failure(self.payload, self.engine)
+        return error
 
 
 def decided(status: int, detail: object, what: str, engine: int | None) -> BaseException:
@@ -67,7 +67,9 @@ def decided(status: int, detail: object, what: str, engine: int | None) -> BaseE
     if status == codes.LOST:
         return EngineLost(f"engine {engine} died while it ran {what}: {detail or 'its process is gone'}")
     if status == codes.KILLED:
-        return TaskTimeout(f"{what} ran longer than its task_timeout and did not heed the interrupt; engine {engine} was ended")
+        return TaskTimeout(
+            f"{what} ran longer than its task_timeout and did not heed the interrupt; engine {engine} was ended"
+        )
     if status == codes.EXPIRED:
         return DependencyTimeout(f"what {what} depends on did not end in time")
     if status == codes.IMPOSSIBLE:

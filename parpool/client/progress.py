@@ -10,7 +10,7 @@ def progress_bar(total: int | None) -> Any:
     """A tqdm bar over ``total`` items (None: not known), without tqdm's own monitor thread."""
     from tqdm.auto import tqdm
 
-    class Bar(tqdm):  # type: ignore[misc,type-arg]
+    class Bar(tqdm):  # type: ignore[misc]
         monitor_interval = 0
 
     return Bar(total=total, file=sys.stderr)  # as it is now: tqdm's own default is as it was when tqdm was imported

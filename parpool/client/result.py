@@ -254,8 +254,8 @@ class AsyncResult:
             for lock in list(self._parked):
                 wake(lock)
 
-    def _call_back(self) -> None:
-        """Run the callbacks: in the link's callback thread."""
+    def run_callbacks(self) -> None:
+        """Run the callbacks (called in the thread for that)."""
         callback, error_callback = self._callback, self._error_callback
         self._callback = self._error_callback = None
         try:

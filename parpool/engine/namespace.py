@@ -9,8 +9,8 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from ..wire import functions as wire_functions
-from ..wire.fingerprint import fingerprint, is_main_code
 from ..wire.failure import unpack_failure
+from ..wire.fingerprint import fingerprint, is_main_code
 
 
 class Missing(LookupError):

@@ -142,10 +142,11 @@ def _pack(error: BaseException) -> bytes:
 
 def _refuse(error: Exception, value: object) -> bytes:
     """A result that cannot be pickled, as the stdlib's Pool has it."""
-    from multiprocessing.pool import MaybeEncodingError
+    import multiprocessing.pool
 
+    kind: Any = vars(multiprocessing.pool)["MaybeEncodingError"]  # which the stubs do not know
     # It keeps the repr of both, and an object's repr may raise.
-    refusal = MaybeEncodingError(error, None)
+    refusal = kind(error, None)
     refusal.exc, refusal.value = safe_repr(error, 10_000), safe_repr(value, 10_000)
     refusal.args = (refusal.exc, refusal.value)
     return pack_failure(refusal, _dump_refusal, with_traceback=False)
@@ -167,9 +168,10 @@ class _Refusal:
 
 def make_refusal(exc: str, value: str) -> BaseException:
     """A MaybeEncodingError that says ``exc`` of ``value``."""
-    from multiprocessing.pool import MaybeEncodingError
+    import multiprocessing.pool
 
-    refusal = MaybeEncodingError(None, None)
-    refusal.exc, refusal.value = exc, value
+    kind: Any = vars(multiprocessing.pool)["MaybeEncodingError"]
+    refusal: BaseException = kind(None, None)
+    vars(refusal).update(exc=exc, value=value)
     refusal.args = (exc, value)
     return refusal

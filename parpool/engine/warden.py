@@ -15,7 +15,7 @@ from ..net import deaths
 from ..net.sockets import Dealer, Poller
 from ..net.wake import Wake
 from ..shm.session import sweep
-from ..wire.messages import GivenBack, MalformedFrame, Revoke, encode, to_control
+from ..wire.messages import MalformedFrame, Revoke, encode, to_control
 
 if TYPE_CHECKING:
     from .engine import Engine

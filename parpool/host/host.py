@@ -20,11 +20,11 @@ from .. import __version__
 from ..core.effects import Effects
 from ..core.scheduler import Scheduler
 from ..core.state import Task
+from ..errors import ProtocolError
 from ..net.sockets import Context, Poller, have_ipc, keypair
 from ..net.wake import Wake
 from ..options import EngineSettings
 from ..shm.session import Session
-from ..errors import ProtocolError
 from ..wire import messages
 from ..wire.failure import pack_failure
 from ..wire.messages import INLINE, Done, Farewell, Hello, Interrupt, MalformedFrame, Need, Refused, Revoke, Stop, Work
@@ -85,8 +85,10 @@ class Host:
         self._control = self._context.router(self._control_address, secret=self._secret, public=self._public)
         self._work_address, self._control_address = self._work.address, self._control.address
         self._poller = Poller()
-        for source in (self._work, self._control, self._wake.fd, *self.members.deaths.fds):
-            self._poller.add(source)
+        self._poller.add(self._work)
+        self._poller.add(self._control)
+        for fd in (self._wake.fd, *self.members.deaths.fds):
+            self._poller.add(fd)
 
     def _settings(self, uid: str) -> EngineSettings:
         return EngineSettings(

@@ -88,7 +88,7 @@ class LocalCrew:
             if process.exitcode is None:
                 process.terminate()
         deadline = time.monotonic() + patience
-        while (alive := [p.sentinel for p in processes if p.exitcode is None and hasattr(p, "sentinel")]):
+        while alive := [p.sentinel for p in processes if p.exitcode is None and hasattr(p, "sentinel")]:
             left = deadline - time.monotonic()
             if left <= 0:
                 break

@@ -15,7 +15,7 @@ they run at once while the loop sleeps in its poll, and at the end of the step o
 
 from __future__ import annotations
 
-import _signal
+import importlib
 import selectors
 import signal
 import sys
@@ -30,7 +30,9 @@ from .wake import Wake
 class Waitable(Protocol):
     """What a thread can wait for."""
 
-    _done: bool
+    @property
+    def _done(self) -> bool: ...
+
     _parked: list[threading.Lock] | None
 
 
@@ -52,8 +54,9 @@ class Loop(Protocol):
     def alarms(self) -> list[int]:
         """File descriptors that become readable when a step is needed though nothing is outstanding."""
 
-    #: seconds between steps that are needed in any case; None: none are
-    alarm_interval: float | None
+    @property
+    def alarm_interval(self) -> float | None:
+        """Seconds between steps that are needed in any case; None: none are."""
 
 
 class Baton:
@@ -321,5 +324,5 @@ class Shield:
 
 
 # The C functions: those of ``signal`` make an enum of each number, and cost ten times as much.
-_get_handler = _signal.getsignal
-_set_handler = _signal.signal
+_get_handler: Any = importlib.import_module("_signal").getsignal
+_set_handler: Any = importlib.import_module("_signal").signal

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import zmq
 import zmq.backend
@@ -63,7 +64,7 @@ class Router:
             socket.curve_publickey = public
         socket.router_mandatory = 1
         socket.bind(address)
-        self.address: str = socket.last_endpoint.decode()
+        self.address: str = socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
     def send(self, peer: bytes, header: bytes, frames: Sequence[bytes] = ()) -> bool:
         """Send a message; False where no such peer is connected."""
@@ -116,7 +117,7 @@ class Dealer:
 _send = zmq.backend.Socket.send
 _receive = zmq.backend.Socket.recv
 _get = zmq.backend.Socket.get
-_poll = zmq.backend.zmq_poll
+_poll: Any = zmq.backend.zmq_poll
 
 
 def _send_frames(socket: zmq.Socket[bytes], header: bytes, frames: Sequence[bytes]) -> None:
@@ -153,16 +154,16 @@ class Poller:
     """Waits for sockets and file descriptors at once."""
 
     def __init__(self) -> None:
-        self._sources: list[tuple[object, int]] = []
+        self._sources: list[tuple[Any, int]] = []
 
     def add(self, source: Router | Dealer | int) -> None:
         """Watch a socket or file descriptor for something to read."""
         self._sources.append((source if isinstance(source, int) else source.socket, _POLLIN))
 
-    def poll(self, timeout: float | None) -> list[tuple[object, int]]:
+    def poll(self, timeout: float | None) -> list[tuple[Any, int]]:
         """Those that have something to read, after ``timeout`` seconds at the most (None: as long as it takes)."""
         # Rounded up: a poll that ends just before a deadline would be followed by one of no time, over and over.
         # Cut at what zmq takes: whoever waits longer asks again.
         milliseconds = -1 if timeout is None else -int(-min(timeout, LONGEST_POLL) * 1000 // 1)
-        ready: list[tuple[object, int]] = _poll(self._sources, milliseconds)
+        ready: list[tuple[Any, int]] = _poll(self._sources, milliseconds)
         return ready

@@ -78,7 +78,6 @@ class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
             return (*reduced[:2], (reduced[2], value.__qualname__, reduced[5]), None, None, _fill_class)
         return reduced
 
-
     def _outer(self, inner: type) -> type | None:
         """The class to send in the place of an inner one, which can be found in it; None: send the inner itself."""
         path, _, name = inner.__qualname__.rpartition(".")
@@ -184,7 +183,7 @@ def _make_function(code: CodeType, name: str, home: str, cells: int) -> Function
 
 
 def _fill_function(function: FunctionType, state: dict[str, Any]) -> None:
-    for cell, content in zip(function.__closure__ or (), state["cells"]):
+    for cell, content in zip(function.__closure__ or (), state["cells"], strict=True):
         if content is not _EmptyCell:
             cell.cell_contents = content
     function.__defaults__ = state["defaults"]
@@ -198,4 +197,3 @@ def _fill_function(function: FunctionType, state: dict[str, Any]) -> None:
         bind(state["code"])
     if bind_later is not None and state["references"]:
         bind_later(state["references"])
-

@@ -22,7 +22,7 @@ def explain(value: Any, refusal: Exception, roots: tuple[str, ...] = ()) -> Exce
     """
     path, culprit = "", value
     if roots:
-        for name, root in zip(roots, value):
+        for name, root in zip(roots, value, strict=False):
             if not _travels(root):
                 path, culprit = _culprit(root, name, 0, set())
                 break
@@ -42,14 +42,16 @@ def two_natures(ours: type[Exception], original: BaseException, text: str) -> Ex
     if isinstance(original, ours):
         return original
     try:
-        both = type(ours.__name__, (ours, kind), {"__module__": ours.__module__, "__reduce__": _reduce_plain(ours)})
-        error = both.__new__(both, text)
+        both: Any = type(
+            ours.__name__, (ours, kind), {"__module__": ours.__module__, "__reduce__": _reduce_plain(ours)}
+        )
+        error: Exception = both.__new__(both, text)
         error.args = (text,)
         str(error)
     except Exception:
         error = ours(text)
     error.__cause__ = original
-    return error  # type: ignore[no-any-return]
+    return error
 
 
 def _reduce_plain(ours: type[Exception]) -> Any:
@@ -115,7 +117,7 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, MethodType):
         yield ".__self__", value.__self__
     elif isinstance(value, FunctionType):
-        for name, cell in zip(value.__code__.co_freevars, value.__closure__ or ()):
+        for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=False):
             try:
                 yield f".__closure__[{name!r}]", cell.cell_contents
             except ValueError:

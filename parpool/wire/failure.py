@@ -10,6 +10,8 @@ from __future__ import annotations
 import pickle
 import traceback
 from collections.abc import Callable
+from types import TracebackType
+from typing import Any
 
 import msgspec
 
@@ -59,9 +61,11 @@ def pack_failure(
     return msgspec.msgpack.encode(_Failure(pickled, ename, evalue, text))
 
 
-def _own_frames_removed(error: BaseException) -> object:
+def _own_frames_removed(error: BaseException) -> TracebackType | None:
     tb = error.__traceback__
-    while tb is not None and tb.tb_next is not None and tb.tb_frame.f_globals.get("__name__", "").startswith("parpool."):
+    while (
+        tb is not None and tb.tb_next is not None and tb.tb_frame.f_globals.get("__name__", "").startswith("parpool.")
+    ):
         tb = tb.tb_next
     return tb
 
@@ -81,7 +85,8 @@ def unpack_failure(data: bytes, engine_id: int | None = None) -> BaseException:
     if not isinstance(error, BaseException):
         error = RemoteError(failure.ename, failure.evalue, failure.traceback, engine_id)
     if failure.traceback:
-        from multiprocessing.pool import RemoteTraceback  # only when something failed
+        import multiprocessing.pool  # only when something failed
 
-        error.__cause__ = RemoteTraceback(f'\n"""\n{failure.traceback}"""')
+        remote: Any = vars(multiprocessing.pool)["RemoteTraceback"]  # which the stubs do not know
+        error.__cause__ = remote(f'\n"""\n{failure.traceback}"""')
     return error

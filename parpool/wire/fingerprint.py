@@ -108,8 +108,15 @@ def _member_parts(name: str, member: Any, seen: set[int]) -> Iterator[bytes]:
 def _code_parts(code: CodeType) -> Iterator[bytes]:
     yield code.co_code
     yield repr(
-        (code.co_names, code.co_varnames, code.co_freevars, code.co_argcount, code.co_posonlyargcount,
-         code.co_kwonlyargcount, code.co_flags)
+        (
+            code.co_names,
+            code.co_varnames,
+            code.co_freevars,
+            code.co_argcount,
+            code.co_posonlyargcount,
+            code.co_kwonlyargcount,
+            code.co_flags,
+        )
     ).encode("utf-8", "replace")
     for constant in code.co_consts:
         if isinstance(constant, CodeType):

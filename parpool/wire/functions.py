@@ -77,7 +77,7 @@ class FunctionBook:
             known = self._known.get(function)
             if known is not None:
                 code = known.code
-                if code is None or (code is function.__code__ and _unchanged(function, known)):
+                if code is None or (code is getattr(function, "__code__", None) and _unchanged(function, known)):
                     return known.function
             described = self._describe(function)
             self._remember(function, described)
@@ -195,7 +195,7 @@ def _all_referred(function: FunctionType) -> list[tuple[str, Any]]:
     return list(found.items())
 
 
-def _unchanged(function: FunctionType, known: _Known) -> bool:
+def _unchanged(function: Any, known: _Known) -> bool:
     if function.__defaults__ is not known.defaults or function.__kwdefaults__ is not known.kwdefaults:
         return False
     if known.referred:

@@ -17,7 +17,8 @@ control   engine to host      :class:`GivenBack`
 from __future__ import annotations
 
 import struct
-from typing import Union
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -133,9 +134,9 @@ class GivenBack(msgspec.Struct, array_like=True, tag=22):
     rests: list[tuple[int, int]] = []
 
 
-ToEngine = Union[Work, Stop, Refused]
-FromEngine = Union[Hello, Done, Need, Farewell]
-ToControl = Union[Revoke, Interrupt]
+ToEngine: TypeAlias = Work | Stop | Refused
+FromEngine: TypeAlias = Hello | Done | Need | Farewell
+ToControl: TypeAlias = Revoke | Interrupt
 
 # RecursionError: nested junk behind a whole message, which msgspec skips by recursion.
 _MALFORMED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -143,10 +144,15 @@ _MALFORMED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _encoder = msgspec.msgpack.Encoder()
 encode = _encoder.encode
 
-_decode_to_engine = msgspec.msgpack.Decoder(ToEngine).decode
-_decode_from_engine = msgspec.msgpack.Decoder(FromEngine).decode
-_decode_to_control = msgspec.msgpack.Decoder(ToControl).decode
-_decode_from_control = msgspec.msgpack.Decoder(GivenBack).decode
+
+def _decoder(kind: Any) -> Any:
+    return msgspec.msgpack.Decoder(kind).decode
+
+
+_decode_to_engine: Callable[[bytes], ToEngine] = _decoder(ToEngine)
+_decode_from_engine: Callable[[bytes], FromEngine] = _decoder(FromEngine)
+_decode_to_control: Callable[[bytes], ToControl] = _decoder(ToControl)
+_decode_from_control: Callable[[bytes], GivenBack] = _decoder(GivenBack)
 
 
 def to_engine(header: bytes) -> ToEngine:
