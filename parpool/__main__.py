@@ -90,7 +90,8 @@ def _load_module(name: str) -> tuple[ModuleType, CodeType]:
 def _load_spec(spec: ModuleSpec | None, otherwise: str) -> tuple[ModuleType, CodeType]:
     if spec is None or spec.loader is None:
         raise ImportError(otherwise)
-    code = spec.loader.get_code(spec.name)
+    loader: Any = spec.loader
+    code = loader.get_code(spec.name)
     if code is None:
         raise ImportError(f"no code object available for {spec.name}")
     module = importlib.util.module_from_spec(spec)

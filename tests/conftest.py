@@ -10,6 +10,7 @@ says what, and why:
 import gc
 import multiprocessing.forkserver
 import multiprocessing.resource_tracker
+import multiprocessing.util
 import os
 import shutil
 import tempfile
@@ -43,7 +44,8 @@ def pytest_configure(config: pytest.Config) -> None:
     shared = tempfile.gettempdir()
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", shared)  # pytest keeps the last tmp_paths to look into; let it
     os.environ["TMPDIR"] = tempfile.tempdir = folder = tempfile.mkdtemp(prefix="pt-", dir=shared)
-    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    # After multiprocessing's own finalizers, the last of which (-100) looks for its files in there.
+    multiprocessing.util.Finalize(None, shutil.rmtree, args=(folder, True), exitpriority=-200)
 
 
 # The check ------------------------------------------------------------------------------------------

@@ -82,7 +82,11 @@ class EmbeddedLink:
         alive = weakref.ref(self)  # the thread must not keep alive what ends it
         self._callbacks = Callbacks(lambda: link.nudge() if (link := alive()) is not None else None)
         self._host = host = Host(crew, places, quota=quota)
-        self._baton = Baton(host)
+        try:
+            self._baton = Baton(host)
+        except BaseException:
+            host.close()
+            raise
         host.on_broken = self._break
         host.on_need = self._supply
         host.on_all_ended = self._all_ended

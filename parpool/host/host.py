@@ -10,6 +10,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from random import Random
 from time import monotonic
 from typing import Any
@@ -40,7 +41,6 @@ class Host:
 
     def __init__(self, crew: Crew, places: int, *, quota: int | None = None, policy: str = "leastload") -> None:
         self.scheduler = Scheduler(policy, Random())
-        self.members = Members(crew, places, self._settings)
         self.blobs = Blobs()
         self.asleep = False
         self.malformed = 0  #: messages dropped because they were not of the schema
@@ -58,15 +58,21 @@ class Host:
         self._draining = False  #: let the engines end when nothing is left to do
         self._closing = False  #: they were told to
         self._context: Context | None = None
-        self._wake = Wake()
-        self.session = Session()
         self._public, self._secret = (b"", b"") if have_ipc() else keypair()
-        if have_ipc():
-            self._work_address = "ipc://" + self.session.path("work")
-            self._control_address = "ipc://" + self.session.path("control")
-        else:
-            self._work_address = self._control_address = "tcp://127.0.0.1:*"
-            self._open()
+        with ExitStack() as undo:
+            self.session = Session()
+            undo.callback(self.session.close)
+            self.members = Members(crew, places, self._settings)
+            undo.callback(self.members.close)
+            self._wake = Wake()
+            undo.callback(self._wake.close)
+            if have_ipc():
+                self._work_address = "ipc://" + self.session.path("work")
+                self._control_address = "ipc://" + self.session.path("control")
+            else:
+                self._work_address = self._control_address = "tcp://127.0.0.1:*"
+                self._open()
+            undo.pop_all()
 
     # -- beginning and end ------------------------------------------------------------------------------------
 

@@ -30,12 +30,15 @@ class Context:
     """A zmq context and its sockets. Useless, and harmless, in a process forked from its maker's."""
 
     def __init__(self) -> None:
-        self._context = zmq.Context()
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._pid = os.getpid()
 
     def router(self, address: str, *, secret: bytes = b"", public: bytes = b"") -> Router:
-        """A socket bound at ``address``; with keys for tcp."""
-        return Router(self._socket(zmq.ROUTER), address, secret, public)
+        """A socket bound at ``address``; with keys for tcp. Raises OSError where the system has none to give."""
+        try:
+            return Router(self._socket(zmq.ROUTER), address, secret, public)
+        except zmq.ZMQError as error:
+            raise OSError(error.errno, f"no socket at {address}: {error.strerror}") from error
 
     def dealer(self, address: str, identity: str, *, host_key: bytes = b"") -> Dealer:
         """A socket connected to ``address`` under the name ``identity``."""

@@ -7,6 +7,7 @@ them.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -42,6 +43,8 @@ class Session:
                 self._make(root)
                 return
             except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE):
+                    raise  # no fault of the folder
                 reasons.append(f"{root}: {error.strerror or error}")
         raise EngineStartError(
             "no folder for the session's sockets can be made: "
