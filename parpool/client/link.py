@@ -12,7 +12,7 @@ import threading
 import uuid
 import weakref
 from collections.abc import Callable, Sequence
-from time import time
+from time import monotonic, time
 from typing import Any, NamedTuple, Protocol
 
 from ..core.effects import Effects
@@ -184,7 +184,15 @@ class EmbeddedLink:
             return True
         if self._closed:
             return self._wait_for_callbacks(thing, timeout)
-        return self._baton.wait(thing, timeout)
+        started = monotonic()
+        came = self._baton.wait(thing, timeout)
+        if came or not self._has_closed():
+            return came
+        # The pool has ended meanwhile.
+        return self._wait_for_callbacks(thing, None if timeout is None else max(0.0, timeout - monotonic() + started))
+
+    def _has_closed(self) -> bool:
+        return self._closed
 
     def _wait_for_callbacks(self, thing: Waitable, timeout: float | None) -> bool:
         """Wait for what the end of the pool has ended, and what only its callbacks hold back."""
@@ -247,7 +255,7 @@ class EmbeddedLink:
             if self._closed:
                 return
             for reader in list(self.readers):
-                reader.stop()
+                reader.stop(TaskAborted("the pool was terminated"))
             errand = _Errand()
             self._host.order(lambda: self._abandon(errand))
             self._baton.wait(errand)

@@ -76,6 +76,7 @@ class IMapIterator:
                 self.finished(0, error)
             else:
                 self._reader = _Reader(self, iterator)
+                self._reader.start()
 
     # -- the iterator -----------------------------------------------------------------------------------------
 
@@ -91,11 +92,13 @@ class IMapIterator:
         Waits ``timeout`` seconds at the most (None: as long as it takes), then raises
         :class:`multiprocessing.TimeoutError`.
         """
-        entry = self._pop()
+        with self._lock:
+            entry = self._pop()
         if entry is None:
             entry = self._wait_for_next(timeout)
         task, outcome, engine = entry
-        self._taken += 1
+        if self._taken == self._length:
+            self._mark()  # other threads may be waiting for what will not come
         if self._buffersize is not None:
             self._make_room()
         if outcome.status == codes.OK:
@@ -111,9 +114,14 @@ class IMapIterator:
         raise error
 
     def _pop(self) -> Any:
+        """The next outcome, if it is there. Under the lock."""
         if self._ordered:
-            return self._arrived.pop(self._taken, None)
-        return self._queue.popleft() if self._queue else None
+            entry = self._arrived.pop(self._taken, None)
+        else:
+            entry = self._queue.popleft() if self._queue else None
+        if entry is not None:
+            self._taken += 1
+        return entry
 
     def _wait_for_next(self, timeout: float | None) -> Any:
         deadline = None if timeout is None else monotonic() + timeout
@@ -123,6 +131,7 @@ class IMapIterator:
                 if entry is not None:
                     return entry
                 if self._length is not None and self._taken >= self._length:
+                    self._mark()
                     self._close_bar()
                     if self._error is not None:
                         error, self._error = self._error, None
@@ -213,8 +222,9 @@ class IMapIterator:
     def finished(self, length: int, error: BaseException | None) -> None:
         """The iterable has ended: there will be ``length`` results, and then ``error``, if any."""
         with self._lock:
-            self._length = length
-            self._error = error
+            if self._length is None:
+                self._length = length
+                self._error = error
         self._mark()
 
     def _make_room(self) -> None:
@@ -248,15 +258,19 @@ class _Reader:
         self._pending: list[Any] = []  #: read and not sent
         self._sent = 0  #: items sent, or chunks
         self._stopped = False
-        self._link.readers.add(self)
-        thread = threading.Thread(target=self._run, name="parpool-reader", daemon=True)
-        thread.start()
 
-    def stop(self) -> None:
-        """Read no further."""
+    def start(self) -> None:
+        """Begin to read."""
+        self._link.readers.add(self)
+        threading.Thread(target=self._run, name="parpool-reader", daemon=True).start()
+
+    def stop(self, error: BaseException) -> None:
+        """Read no further: the stream ends in ``error`` now, also while its iterable lets us wait."""
         with self._room:
             self._stopped = True
+            self._pending.clear()
             self._room.notify_all()
+        self._stream.finished(self._sent, error)
 
     def came(self, start: int) -> None:
         """An outcome has come: where it was a chunk's last, there is room for what was read meanwhile."""
@@ -284,7 +298,7 @@ class _Reader:
                 if self._pending and (error is None or self._stream._chunk == 1):
                     self._send()
                 length = self._sent
-            self._stream.finished(length, error or (self._link.failure if self._stopped else None))
+            self._stream.finished(length, error)
             self._link.readers.discard(self)
             self._link.nudge()
 

@@ -116,7 +116,7 @@ class Baton:
             self._driver = threading.get_ident()
             if parked is not None:
                 self._forget(parked)
-            while not thing._done:
+            while not (thing._done or self._closed):
                 if shield is not None and shield.late:
                     shield.catch_up()
                 if deadline is None:
@@ -128,7 +128,7 @@ class Baton:
                         step(0)
                         return thing._done
                     step(left)
-            return True
+            return not self._closed or thing._done
         finally:
             self._driver = 0
             self._baton.release()
@@ -142,7 +142,7 @@ class Baton:
         thing._parked.append(lock)
         self._parked.append(lock)
         try:
-            while not thing._done:
+            while not (thing._done or self._closed):
                 if self._background_drives:
                     self._loop.wake()
                 driven = self._try_to_drive(thing, deadline, lock)
@@ -154,14 +154,14 @@ class Baton:
                     left = deadline - monotonic()
                     if left <= 0 or not lock.acquire(timeout=min(left, threading.TIMEOUT_MAX)):
                         return thing._done
-            return True
+            return not self._closed or thing._done
         finally:
             self._forget(lock)
             parked = thing._parked
             if parked is not None and lock in parked:
                 parked.remove(lock)
             # It may have been offered the baton in the moment in which it gave up waiting.
-            if not self._baton.locked():
+            if not self._baton.locked() and not self._closed:
                 self._hand_on()
 
     def _forget(self, lock: threading.Lock) -> None:
@@ -253,10 +253,13 @@ class Baton:
         self._kick.close()
 
     def close(self) -> None:
-        """End the background thread."""
+        """End the background thread. When this returns nobody drives, and nobody will."""
         self._closed = True
         self._kick.set()
-        self._loop.wake()
+        while not self._baton.acquire(timeout=0.05):
+            self._loop.wake()
+        for lock in list(self._parked):
+            _release(lock)
         if self._background is not threading.current_thread():
             self._background.join()
 
