@@ -211,8 +211,7 @@ class EmbeddedLink:
 
     def nudge(self) -> None:
         """Something that a thread may be waiting for has come about in another one."""
-        if self._host.asleep:
-            self._host.wake()
+        self._host.nudge()
 
     def call_back(self, result: AsyncResult) -> None:
         """Run the callbacks of a result, in the thread for that."""

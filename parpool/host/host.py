@@ -43,6 +43,7 @@ class Host:
         self.scheduler = Scheduler(policy, Random())
         self.blobs = Blobs()
         self.asleep = False
+        self._nudged = False  #: look again before sleeping: see nudge()
         self.malformed = 0  #: messages dropped because they were not of the schema
         #: called when the staff has broken, with the packed exception of an engine or a sentence
         self.on_broken: Callable[[bytes | str], None] = lambda why: None
@@ -124,6 +125,12 @@ class Host:
         if self.asleep:
             self.wake()
 
+    def nudge(self) -> None:
+        """What the driving thread waits for may have come about: it must look once more before it sleeps."""
+        self._nudged = True
+        if self.asleep:
+            self.wake()
+
     def wake(self) -> None:
         """End the sleep of a step in another thread."""
         self._wake.set()
@@ -191,7 +198,7 @@ class Host:
         try:
             self.asleep = True
             # Handed in between the look above and here, by a thread that did not see us asleep yet.
-            if self._submitted or self._orders:
+            if self._submitted or self._orders or self._nudged:
                 timeout = 0
             ready = self._poller.poll(timeout)
         finally:
@@ -212,6 +219,7 @@ class Host:
             self._perform(scheduler.tick(monotonic()))
         if self._submitted or self._orders:
             self._take_orders()
+        self._nudged = False  # whoever drives looks now, between two steps
 
     def _take_orders(self) -> bool:
         """Take what was handed in; True where that may have ended somebody's wait."""
