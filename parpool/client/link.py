@@ -211,7 +211,9 @@ class EmbeddedLink:
 
     def nudge(self) -> None:
         """Something that a thread may be waiting for has come about in another one."""
-        self._host.nudge()
+        self._host.nudged = True  # first: the driver may be about to sleep
+        if self._host.asleep:
+            self._host.wake()
 
     def call_back(self, result: AsyncResult) -> None:
         """Run the callbacks of a result, in the thread for that."""

@@ -43,7 +43,7 @@ class Host:
         self.scheduler = Scheduler(policy, Random())
         self.blobs = Blobs()
         self.asleep = False
-        self._nudged = False  #: look again before sleeping: see nudge()
+        self.nudged = False  #: set before ``asleep`` is looked at, by whoever ends the driver's wait in another thread
         self.malformed = 0  #: messages dropped because they were not of the schema
         #: called when the staff has broken, with the packed exception of an engine or a sentence
         self.on_broken: Callable[[bytes | str], None] = lambda why: None
@@ -125,26 +125,15 @@ class Host:
         if self.asleep:
             self.wake()
 
-    def nudge(self) -> None:
-        """What the driving thread waits for may have come about: it must look once more before it sleeps."""
-        self._nudged = True
-        if self.asleep:
-            self.wake()
-
     def wake(self) -> None:
         """End the sleep of a step in another thread."""
         self._wake.set()
 
     def outstanding(self) -> bool:
         """Is anything under way that will need another step?"""
-        return bool(
-            self.scheduler.tasks
-            or self._submitted
-            or self._orders
-            or self._draining
-            or self.members.staff.starting
-            or (self._closing and self.members)
-        )
+        handed_in = self._submitted or self._orders or self._draining
+        leaving = self._closing and self.members
+        return bool(self.scheduler.tasks or handed_in or self.members.staff.starting or leaving)
 
     def alarms(self) -> list[int]:
         """File descriptors that become readable when an engine dies."""
@@ -198,7 +187,7 @@ class Host:
         try:
             self.asleep = True
             # Handed in between the look above and here, by a thread that did not see us asleep yet.
-            if self._submitted or self._orders or self._nudged:
+            if self._submitted or self._orders or self.nudged:
                 timeout = 0
             ready = self._poller.poll(timeout)
         finally:
@@ -219,7 +208,7 @@ class Host:
             self._perform(scheduler.tick(monotonic()))
         if self._submitted or self._orders:
             self._take_orders()
-        self._nudged = False  # whoever drives looks now, between two steps
+        self.nudged = False  # whoever drives looks now, between two steps
 
     def _take_orders(self) -> bool:
         """Take what was handed in; True where that may have ended somebody's wait."""
@@ -396,7 +385,7 @@ class Host:
             self._control.send(member.address, messages.encode(order))
 
     def define(self, key: bytes, blob: bytes) -> None:
-        """Keep the blob of a function for the engines that will need it. Any thread; before the task."""
+        """Keep the blob of a function for the engines that will need it (any thread; before the task)."""
         self.blobs.known[key] = blob
         if self.blobs.too_many:
             self.order(self._forget_functions)

@@ -71,6 +71,7 @@ class Baton:
         self._background_drives = False
         self._driver = 0  #: ident of the thread that holds the baton
         self._closed = False
+        self._last_kick = threading.Event()  #: close() has kicked, and will not again
         self._background = threading.Thread(target=self._tend_forever, name="parpool-background", daemon=True)
 
     def start(self) -> None:
@@ -203,6 +204,7 @@ class Baton:
         try:
             self._tend_until_closed()
         finally:
+            self._last_kick.wait()  # an earlier kick may have shown us the end before close() came to its own
             self._kick.close()
 
     def _tend_until_closed(self) -> None:
@@ -255,7 +257,10 @@ class Baton:
     def close(self) -> None:
         """End the background thread. When this returns nobody drives, and nobody will."""
         self._closed = True
-        self._kick.set()
+        try:
+            self._kick.set()
+        finally:
+            self._last_kick.set()
         while not self._baton.acquire(timeout=0.05):
             self._loop.wake()
         for lock in list(self._parked):

@@ -113,6 +113,34 @@ def test_terminate_from_another_thread_while_this_one_waits() -> None:
     pool.join()
 
 
+def test_what_comes_about_just_before_the_driver_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Thing:
+        _done = False
+        _parked = None
+
+    with Pool(1) as pool:
+        pool.apply(abs, (-1,))
+        link, thing = pool.client.link, Thing()
+        wake_at = type(link.host.scheduler).wake_at
+
+        def come_about() -> None:
+            thing._done = True
+            link.nudge()
+
+        def look_at_the_clock(self: Any) -> Any:  # in a step, after the driver's look at the thing
+            if threading.current_thread() is threading.main_thread() and not thing._done:
+                other = threading.Thread(target=come_about)
+                other.start()
+                other.join()
+            return wake_at(self)
+
+        monkeypatch.setattr(type(link.host.scheduler), "wake_at", look_at_the_clock)
+        started = time.monotonic()
+        assert link.wait(thing, 10)
+        assert time.monotonic() - started < 5
+    pool.join()
+
+
 def test_terminate_in_many_threads() -> None:
     pool = Pool(2)
     pool.map(abs, [-1])

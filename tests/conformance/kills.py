@@ -25,7 +25,10 @@ def sleep(seconds):
 
 
 class Killer(threading.Thread):
-    """Kills one of the pool's processes after another, until told to stop."""
+    """Kills one of the pool's processes after another, until told to stop.
+
+    Also those that are starting, yet only while another serves: where no start succeeds a pool gives up, by contract.
+    """
 
     def __init__(self, pool, seed):
         super().__init__()
@@ -35,7 +38,10 @@ class Killer(threading.Thread):
 
     def run(self):
         while not self.stop.wait(self.random.uniform(0.02, 0.15)):
-            process = self.random.choice(list(self.pool._pool))
+            processes = list(self.pool._pool)
+            if not processes or not len(self.pool.client):
+                continue
+            process = self.random.choice(processes)
             try:
                 os.kill(process.pid, signal.SIGKILL)
                 self.kills += 1

@@ -441,6 +441,21 @@ def test_close_ends_the_thread(loop: FakeLoop) -> None:
     assert not background()
 
 
+def test_close_though_an_earlier_kick_has_shown_the_end(loop: FakeLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    baton = Baton(loop)
+    baton.start()
+    kick = baton._kick.set
+
+    def kick_late() -> None:
+        kick()
+        baton._background.join(0.2)
+        kick()
+
+    monkeypatch.setattr(baton._kick, "set", kick_late)
+    baton.close()
+    assert not background()
+
+
 def test_a_baton_that_never_began(loop: FakeLoop) -> None:
     Baton(loop).discard()
 
