@@ -20,7 +20,9 @@ class Wake:
             self.fd = self._sockets[0].fileno()
 
     def set(self) -> None:
-        """Make it readable."""
+        """Make it readable; nothing where it is closed."""
+        if self.fd < 0:
+            return
         try:
             if self._sockets is None:
                 os.eventfd_write(self.fd, 1)
@@ -45,5 +47,6 @@ class Wake:
             for end in self._sockets:
                 end.close()
         elif self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+            # Forgotten before it is closed: a late set() must not hit what gets this number next.
+            fd, self.fd = self.fd, -1
+            os.close(fd)

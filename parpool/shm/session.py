@@ -11,6 +11,8 @@ import errno
 import os
 import shutil
 import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import EngineStartError
@@ -18,6 +20,7 @@ from ..errors import EngineStartError
 PREFIX = "parpool-"
 #: A socket's path may have this many bytes (sun_path holds 108 with the final zero on Linux, 104 elsewhere).
 LONGEST_SOCKET_PATH = 103
+UNFINISHED = 60  #: seconds after which an empty folder without a lock is nobody's
 
 
 def roots() -> list[str]:
@@ -80,7 +83,7 @@ class Session:
         if lock < 0:
             return
         if os.getpid() == self._pid:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            _remove(self.folder)
         os.close(lock)
         _living.discard(self.folder)
 
@@ -111,16 +114,35 @@ def _sweep(root: str) -> None:
             if folder.stat().st_uid != os.getuid():
                 continue
             lock = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            _remove_unfinished(folder)
+            continue
         except (OSError, AttributeError):
-            continue  # not ours, or another process is making or removing it
+            continue  # not ours, or this is Windows
         try:
             _take_lock(lock)
         except OSError:
             continue  # its maker lives
         else:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
         finally:
             os.close(lock)
+
+
+def _remove(folder: str | Path) -> None:
+    """Remove a session's folder, and its lock last: whoever is killed in between leaves one that can be swept."""
+    for path in Path(folder).glob("*"):
+        if path.name != "lock":
+            with suppress(OSError):
+                path.unlink()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Remove a folder without a lock, whose maker or remover was killed, unless it is in the making just now."""
+    with suppress(OSError):  # it is not empty, or gone
+        if time.time() - folder.stat().st_mtime > UNFINISHED:
+            folder.rmdir()
 
 
 def _take_lock(fd: int) -> None:

@@ -289,3 +289,16 @@ def test_nothing_is_left_after_everything_was_killed(tmp_path: Path) -> None:
     with Pool(1) as pool:
         assert not os.path.exists(folder)
     pool.join()
+
+
+def test_an_empty_folder_without_a_lock_is_swept_when_it_is_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its maker was killed before it had locked it; a young one may be in the making."""
+    monkeypatch.setattr(sessions, "roots", lambda: [str(tmp_path)])
+    young, old, full = (tmp_path / f"{PREFIX}{name}" for name in ("young", "old", "full"))
+    for folder in (young, old, full):
+        folder.mkdir()
+    (full / "file").touch()
+    for folder in (old, full):
+        os.utime(folder, (1, 1))
+    sweep()
+    assert young.exists() and full.exists() and not old.exists()
