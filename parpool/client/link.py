@@ -19,13 +19,13 @@ from ..core.effects import Effects
 from ..core.state import Task
 from ..errors import EngineStartError, ForkedError, TaskAborted
 from ..host.host import Host
-from ..net.loop import Baton, Waitable
+from ..net.loop import Baton, Waitable, wake_waiters
 from ..wire.failure import pack_failure, unpack_failure
 from ..wire.functions import Function, FunctionBook
 from ..wire.messages import EACH
 from ..wire.payload import PROTOCOL
 from .callbacks import Callbacks, tell_hook
-from .result import AsyncResult, CallResult, wake
+from .result import AsyncResult, CallResult
 
 
 class TaskOptions(NamedTuple):
@@ -366,8 +366,7 @@ class _Errand:
 
     def finish(self) -> None:
         self._done = True
-        for lock in list(self._parked or ()):
-            wake(lock)
+        wake_waiters(self)
 
 
 _FORKED = (

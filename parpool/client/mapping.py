@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from .. import status as codes
 from ..errors import TaskAborted
+from ..net.loop import wake_waiters
 from ..wire.failure import unpack_failure
 from ..wire.messages import EACH, EACHSTAR, MAP, STARMAP
 from .outcome import Arrived, decided, in_words
-from .result import AsyncResult, wake
+from .result import AsyncResult
 
 if TYPE_CHECKING:
     from ..wire.functions import Function
@@ -235,8 +236,7 @@ class MapResult(AsyncResult):
                 self._send_more()
             self._count(size)
         for piece in list(self._expected):
-            for lock in list(piece._parked or ()):
-                wake(lock)
+            wake_waiters(piece)
 
     def expect(self, piece: _Piece) -> None:
         """Tell ``piece`` of what arrives."""

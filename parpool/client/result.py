@@ -15,6 +15,7 @@ from types import GenericAlias
 from typing import TYPE_CHECKING, Any
 
 from .. import status as codes
+from ..net.loop import wake_waiters
 from ..wire.failure import unpack_failure
 from .outcome import WORDS, Arrived, decided, in_words
 
@@ -251,8 +252,7 @@ class AsyncResult:
             self._listeners = listeners
             self._link.call_back(self)
         if self._parked is not None:
-            for lock in list(self._parked):
-                wake(lock)
+            wake_waiters(self)
 
     def run_callbacks(self) -> None:
         """Run the callbacks (called in the thread for that)."""
@@ -350,14 +350,6 @@ class CallResult(AsyncResult):
 
     def _ids(self) -> list[int]:
         return [self._id] if self._id >= 0 else []
-
-
-def wake(lock: threading.Lock) -> None:
-    """Wake the thread that is parked at ``lock``."""
-    try:
-        lock.release()
-    except RuntimeError:
-        pass  # woken already
 
 
 def _date(seconds: float) -> datetime | None:

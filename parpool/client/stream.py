@@ -14,9 +14,9 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from .. import status as codes
+from ..net.loop import wake_waiters
 from ..wire.messages import EACH, MAP
 from .mapping import AHEAD, Feed, Window, chunk_size, exception_of, sliceable
-from .result import wake
 
 if TYPE_CHECKING:
     from ..wire.functions import Function
@@ -185,8 +185,7 @@ class IMapIterator:
             if something or (self._length is not None and self._taken >= self._length):
                 self._done = True
         if self._done and self._parked:
-            for lock in list(self._parked):
-                wake(lock)
+            wake_waiters(self)
         self._link.nudge()
 
     def _send_more(self) -> None:

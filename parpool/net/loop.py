@@ -179,7 +179,7 @@ class Baton:
                 self._parked.rotate(-1)
             except IndexError:
                 break
-            _release(lock)
+            unpark(lock)
             return
         if self._loop.outstanding():
             self.tend()
@@ -264,12 +264,19 @@ class Baton:
         while not self._baton.acquire(timeout=0.05):
             self._loop.wake()
         for lock in list(self._parked):
-            _release(lock)
+            unpark(lock)
         if self._background is not threading.current_thread():
             self._background.join()
 
 
-def _release(lock: threading.Lock) -> None:
+def wake_waiters(thing: Waitable) -> None:
+    """Wake the threads that are parked at ``thing``."""
+    for lock in list(thing._parked or ()):
+        unpark(lock)
+
+
+def unpark(lock: threading.Lock) -> None:
+    """Wake the thread that is parked at ``lock``."""
     try:
         lock.release()
     except RuntimeError:

@@ -291,7 +291,9 @@ def test_nothing_is_left_after_everything_was_killed(tmp_path: Path) -> None:
     pool.join()
 
 
-def test_an_empty_folder_without_a_lock_is_swept_when_it_is_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_folder_without_a_lock_is_swept_when_it_is_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its maker was killed before it had locked it; a young one may be in the making."""
     monkeypatch.setattr(sessions, "roots", lambda: [str(tmp_path)])
     young, old, full = (tmp_path / f"{PREFIX}{name}" for name in ("young", "old", "full"))
