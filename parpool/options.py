@@ -15,6 +15,7 @@ class EngineSettings:
     control: str  #: address of the host's control socket
     host_key: bytes = b""  #: the host's public CURVE key; empty on ipc
     host_pid: int = 0  #: the process whose end is the engine's end; 0: none on this machine
+    lane: str = ""  #: path where it joins the host's lanes; empty: there are none
     recorder: str | None = None  #: path of its flight recorder; None: without one
 
 

@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from time import time
 from typing import Any
 
@@ -19,7 +19,8 @@ import msgspec
 
 from .. import __version__
 from ..errors import ProtocolError, TaskTimeout
-from ..net.sockets import Context
+from ..net import lane
+from ..net.sockets import Context, Poller
 from ..options import EngineSettings
 from ..shm.recorder import Recorder
 from ..wire.failure import pack_failure
@@ -55,6 +56,12 @@ class Engine:
         self._context = Context()
         self._work = self._context.dealer(settings.work, settings.uid, host_key=settings.host_key)
         control = self._context.dealer(settings.control, settings.uid, host_key=settings.host_key)
+        self._lane = lane.join(settings.lane, settings.uid) if settings.lane else None
+        self._by_lane = False  #: may the next message take the lane?
+        self._poller = Poller()
+        self._poller.add(self._work)
+        if self._lane is not None:
+            self._poller.add(self._lane.fd)
         self._recorder = Recorder(settings.recorder)
         self._wire = threading.Lock()
         self._calls: deque[Call | None] = deque()  #: received, in order; None: stop
@@ -79,9 +86,7 @@ class Engine:
             while True:
                 if not self._calls:
                     self._flush()
-                    frames = self._work.receive()
-                    assert frames is not None
-                    self._take_in(frames)
+                    self._receive()
                 elif self._calls[0] is None:
                     self._flush()
                     return
@@ -104,6 +109,8 @@ class Engine:
     def close(self) -> None:
         """End the warden and the sockets; what was sent has a moment to leave."""
         self._warden.end()
+        if self._lane is not None:
+            self._lane.close()
         self._context.close(LINGER)
         self._recorder.close()
 
@@ -138,7 +145,7 @@ class Engine:
         with self._wire:
             if payload is not None:
                 count, pending = recorder.take()
-                self._work.send(done_header(count + 1, pending + outcome), [payload])
+                self._send(done_header(count + 1, pending + outcome), [payload])
             else:
                 self._flush()
                 recorder.write(outcome)
@@ -148,19 +155,51 @@ class Engine:
         with self._wire:
             self._flush()
             self.namespace.drop(key)
-            self._work.send(encode(Need(key)))
+            self._send(encode(Need(key)))
             while not self.namespace.knows(key):
-                frames = self._work.receive()
-                assert frames is not None
-                self._take_in(frames)
+                self._receive()
 
     def _flush(self) -> None:
         """Send the outcomes that wait. Under the wire lock."""
         recorder = self._recorder
         if recorder.pending:
             count, outcomes = recorder.take()
-            self._work.send(done_header(count, outcomes))
+            self._send(done_header(count, outcomes))
             recorder.turn()
+
+    def _send(self, header: bytes, frames: Sequence[bytes] = ()) -> None:
+        """Send a message, by the lane where it may take it. Under the wire lock."""
+        if not self._by_lane or frames or not self._lane or not self._lane.send(header):
+            self._by_lane = False
+            self._work.send(header, frames)
+
+    def _receive(self, wait: bool = True) -> bool:
+        """Take in what has come, after a wait for it unless told not to; was there anything? Under the wire lock."""
+        near, came = self._lane, False
+        if near is None:
+            frames = self._work.receive(wait)
+        else:
+            if wait:
+                ready = self._poller.poll(None)
+                if len(ready) == 1 and ready[0][0] == near.fd:  # as most often: no look at the other one
+                    return self._take_from_lane(near)
+            frames = self._work.receive(wait=False)
+            while self._take_from_lane(near):  # it was sent before
+                came = True
+        if frames is not None:
+            self._take_in(frames)
+        return came or frames is not None
+
+    def _take_from_lane(self, near: lane.Lane) -> bool:
+        message = near.receive()
+        if message is not None:
+            self._take_in([message])
+            return True
+        if near.ended and self._lane is not None:
+            self._poller.remove(near.fd)
+            self._lane = None
+            near.close()
+        return False
 
     def _take_in(self, frames: list[bytes]) -> None:
         """A message from the host. Under the wire lock."""
@@ -169,6 +208,8 @@ class Engine:
         except MalformedFrame:
             return
         if isinstance(message, Work):
+            if message.fresh:
+                self._by_lane = True
             if message.functions or message.forget:
                 self.namespace.learn(message.functions, message.forget)
             body = 1
@@ -209,14 +250,14 @@ class Engine:
     def _flush_late(self) -> None:
         count, outcomes = self._recorder.take()
         if count:
-            self._work.send(done_header(count, outcomes))
+            self._send(done_header(count, outcomes))
 
     def give_back(self, ids: list[int]) -> GivenBack:
         """Take back tasks, and items of the running one, that have not begun."""
         if self._wire.acquire(blocking=False):
             try:  # they may still be in the socket
-                while (frames := self._work.receive(wait=False)) is not None:
-                    self._take_in(frames)
+                while self._receive(wait=False):
+                    pass
             finally:
                 self._wire.release()
         answer = GivenBack([], [], [])

@@ -22,7 +22,6 @@ from ..core.effects import Effects
 from ..core.scheduler import Scheduler
 from ..core.state import Task
 from ..errors import ProtocolError
-from ..net.sockets import Context, Poller, have_ipc, keypair
 from ..net.wake import Wake
 from ..options import EngineSettings
 from ..shm.session import Session
@@ -32,6 +31,7 @@ from ..wire.messages import INLINE, Done, Farewell, Hello, Interrupt, MalformedF
 from .blobs import Blobs
 from .deathwatch import LOOK_EVERY
 from .members import Crew, Member, Members
+from .wires import CONTROL, WORK, Wires
 
 log = logging.getLogger("parpool")
 
@@ -58,8 +58,6 @@ class Host:
         self._orders: deque[Callable[[], Effects | None]] = deque()
         self._draining = False  #: let the engines end when nothing is left to do
         self._closing = False  #: they were told to
-        self._context: Context | None = None
-        self._public, self._secret = (b"", b"") if have_ipc() else keypair()
         with ExitStack() as undo:
             self.session = Session()
             undo.callback(self.session.close)
@@ -67,12 +65,7 @@ class Host:
             undo.callback(self.members.close)
             self._wake = Wake()
             undo.callback(self._wake.close)
-            if have_ipc():
-                self._work_address = "ipc://" + self.session.path("work")
-                self._control_address = "ipc://" + self.session.path("control")
-            else:
-                self._work_address = self._control_address = "tcp://127.0.0.1:*"
-                self._open()
+            self._wires = Wires(self.session)
             undo.pop_all()
 
     # -- beginning and end ------------------------------------------------------------------------------------
@@ -83,30 +76,18 @@ class Host:
         Raises OSError where the engines cannot be started.
         """
         self.members.hire()
-        if self._context is None:
-            self._open()
-
-    def _open(self) -> None:
-        self._context = Context()
-        self._work = self._context.router(self._work_address, secret=self._secret, public=self._public)
-        self._control = self._context.router(self._control_address, secret=self._secret, public=self._public)
-        self._work_address, self._control_address = self._work.address, self._control.address
-        self._poller = Poller()
-        self._poller.add(self._work)
-        self._poller.add(self._control)
-        for fd in (self._wake.fd, *self.members.deaths.fds):
-            self._poller.add(fd)
+        self._wires.open()
+        self._wires.watch((self._wake.fd, *self.members.deaths.fds))
 
     def _settings(self, uid: str) -> EngineSettings:
+        wires, path = self._wires, self.session.path(uid)
         return EngineSettings(
-            uid, self._work_address, self._control_address, self._public, os.getpid(), self.session.path(uid)
+            uid, wires.work_address, wires.control_address, wires.public, os.getpid(), wires.lane_path, path
         )
 
     def close(self) -> None:
         """Close the sockets and remove the folder. The engines are the crew's to end."""
-        if self._context is not None:
-            self._context.close()
-            self._context = None
+        self._wires.close()
         self.members.close()
         self._wake.close()
         self.session.close()
@@ -189,14 +170,18 @@ class Host:
             # Handed in between the look above and here, by a thread that did not see us asleep yet.
             if self._submitted or self._orders or self.nudged:
                 timeout = 0
-            ready = self._poller.poll(timeout)
+            ready = self._wires.poll(timeout)
         finally:
             self.asleep = False
         deaths = False
-        for source, _ in ready:
-            if source is self._work.socket:
+        for source in ready:  # one message of each, see _receive_work
+            if isinstance(source, Member):
+                message = self._wires.from_lane(source)
+                if message is not None:
+                    self._heed(source, [message])
+            elif source is WORK:
                 self._receive_work()
-            elif source is self._control.socket:
+            elif source is CONTROL:
                 self._receive_control()
             elif source == self._wake.fd:
                 self._wake.clear()
@@ -233,7 +218,7 @@ class Host:
         """Take one message from the engines; False where none is there."""
         # One, and not all: the wait that this step serves may end with it, and a look into an empty socket costs more
         # than the poll of the next step.
-        message = self._work.receive()
+        message = self._wires.work()
         if message is None:
             return False
         uid, frames = message
@@ -241,12 +226,24 @@ class Host:
         if member is None or not frames:
             self.malformed += 1
             return True
+        if member.lane is not None:
+            self._receive_lane(member)  # it was sent before
+        self._heed(member, frames)
+        return True
+
+    def _receive_lane(self, member: Member) -> None:
+        """Take what is in a member's lane."""
+        while (message := self._wires.from_lane(member)) is not None:
+            self._heed(member, [message])
+
+    def _heed(self, member: Member, frames: list[bytes]) -> None:
+        """React to a message of an engine."""
         try:
             content = messages.from_engine(frames[0])
         except MalformedFrame as error:
             self.malformed += 1
-            log.warning("dropped a malformed message of %s: %s", uid.decode(), error)
-            return True
+            log.warning("dropped a malformed message of %s: %s", member.uid, error)
+            return
         if type(content) is Done:
             self._done(member, content, frames)
         elif type(content) is Hello:
@@ -255,7 +252,6 @@ class Host:
             self._supply(member, content.key)
         elif type(content) is Farewell:
             member.failure = content.failure
-        return True
 
     def _done(self, member: Member, content: Done, frames: list[bytes]) -> None:
         body = 1
@@ -273,25 +269,26 @@ class Host:
                 f"the host speaks {messages.PROTOCOL} (parpool {__version__})"
             )
             log.error("refused %s: %s", member.uid, reason)
-            self._work.send(member.address, messages.encode(Refused(reason)))
+            self._wires.send(member, messages.encode(Refused(reason)))
             member.failure = pack_failure(ProtocolError(f"{member.uid} is refused: {reason}"))
             return
         if member.joined:
             return
         member.joined = True
         self.members.staff.ready(member.uid)
+        self._wires.join(self.members.by_address)
         if member.stopping or member.failure is not None:
-            self._work.send(member.address, messages.encode(Stop()))
+            self._wires.send(member, messages.encode(Stop()))
             return
         self._perform(self.scheduler.engine_joined(member.id, monotonic(), self._quota))
 
     def _supply(self, member: Member, key: bytes) -> None:
         blob = self.on_need(key)
         member.known.add(key)
-        self._work.send(member.address, messages.encode(Work([], {key: blob}, [])))
+        self._wires.send(member, messages.encode(Work([], {key: blob}, [])))
 
     def _receive_control(self) -> None:
-        while (message := self._control.receive()) is not None:
+        while (message := self._wires.control()) is not None:
             uid, frames = message
             member = self.members.by_address.get(uid)
             try:
@@ -309,7 +306,11 @@ class Host:
         gone = self.members.deaths.gone()
         if not gone:
             return
-        while self._receive_work():  # what they had sent
+        for uid in gone:  # what they had sent
+            if (member := self.members.by_address.get(uid.encode())) is not None:
+                self._receive_lane(member)
+                self._wires.part(member)
+        while self._receive_work():
             pass
         self._receive_control()
         for death in self.members.bury(gone):
@@ -357,7 +358,7 @@ class Host:
             member = self.members.by_id.get(id)
             if member is not None:
                 member.stopping = True
-                self._work.send(member.address, messages.encode(Stop()))
+                self._wires.send(member, messages.encode(Stop()))
 
     def _send(self, id: int, tasks: list[Task]) -> None:
         member = self.members.by_id[id]
@@ -376,13 +377,14 @@ class Host:
                 calls.append((task.id, function, payload, task.kind, task.first, task.count, 0))
         forget, member.forget = member.forget, []
         # Tuples instead of Call objects: the same bytes, and no object made for each.
-        header = messages.encode(Work(calls, functions, forget))  # type: ignore[arg-type]
-        self._work.send(member.address, header, frames)
+        fresh = len(self.scheduler.engines[id].held) == len(tasks)
+        header = messages.encode(Work(calls, functions, forget, fresh))  # type: ignore[arg-type]
+        self._wires.send(member, header, frames, fresh)
 
     def _tell(self, id: int, order: msgspec.Struct) -> None:
         member = self.members.by_id.get(id)
         if member is not None:
-            self._control.send(member.address, messages.encode(order))
+            self._wires.tell(member, messages.encode(order))
 
     def define(self, key: bytes, blob: bytes) -> None:
         """Keep the blob of a function for the engines that will need it (any thread; before the task)."""

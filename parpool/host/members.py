@@ -7,6 +7,7 @@ from time import monotonic
 from typing import NamedTuple, Protocol
 
 from ..core.staff import Staff
+from ..net.lane import Lane
 from ..options import EngineSettings
 from ..shm.recorder import Recording
 from ..wire import messages
@@ -31,7 +32,20 @@ class Crew(Protocol):
 class Member:
     """An engine as the host sees it."""
 
-    __slots__ = ("uid", "address", "id", "joined", "known", "forget", "recorder", "pid", "stopping", "failure")
+    __slots__ = (
+        "uid",
+        "address",
+        "id",
+        "joined",
+        "known",
+        "forget",
+        "recorder",
+        "pid",
+        "stopping",
+        "failure",
+        "lane",
+        "by_lane",
+    )
 
     def __init__(self, uid: str, id: int, recorder: str | None, pid: int) -> None:
         self.uid = uid
@@ -44,6 +58,8 @@ class Member:
         self.pid = pid
         self.stopping = False
         self.failure: bytes | None = None  #: the packed exception that it could not serve for
+        self.lane: Lane | None = None
+        self.by_lane = False  #: may the next message take the lane, though the engine holds something?
 
 
 class Death(NamedTuple):

@@ -163,6 +163,10 @@ class Poller:
         """Watch a socket or file descriptor for something to read."""
         self._sources.append((source if isinstance(source, int) else source.socket, _POLLIN))
 
+    def remove(self, fd: int) -> None:
+        """Watch a file descriptor no longer."""
+        self._sources.remove((fd, _POLLIN))
+
     def poll(self, timeout: float | None) -> list[tuple[Any, int]]:
         """Those that have something to read, after ``timeout`` seconds at the most (None: as long as it takes)."""
         # Rounded up: a poll that ends just before a deadline would be followed by one of no time, over and over.

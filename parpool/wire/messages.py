@@ -54,11 +54,16 @@ class Call(msgspec.Struct, array_like=True, gc=False, frozen=True):
 
 
 class Work(msgspec.Struct, array_like=True, tag=1):
-    """Tasks in the order in which they are to run; functions, by key, that the engine has not seen; keys to forget."""
+    """Tasks in the order in which they are to run; functions, by key, that the engine has not seen; keys to forget.
+
+    ``fresh``: when this was sent the engine held nothing, so everything that it had sent had arrived. With that both
+    sides may take the lane (see ``net/lane.py``) again, until one of them has had to send something the other way.
+    """
 
     calls: list[Call]
     functions: dict[bytes, bytes]
     forget: list[bytes]
+    fresh: bool = False
 
 
 class Stop(msgspec.Struct, array_like=True, tag=2):
