@@ -12,19 +12,30 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from multiprocessing import TimeoutError
 
+    from .client.balanced import LoadBalancedView
     from .client.client import Client
+    from .client.depend import Dependency, depend, dependent, require
+    from .client.direct import DirectView
+    from .client.remote import ParallelFunction, RemoteFunction, parallel, remote
     from .client.result import AsyncResult
     from .context import get_context
     from .errors import (
         AbortedTask,
+        AuthenticationError,
+        CompositeError,
+        ConnectionFileError,
+        ControllerLost,
         DependencyTimeout,
         EngineLost,
         EngineStartError,
         ForkedError,
         ImpossibleDependency,
+        InvalidDependency,
+        NoEngines,
         ParpoolError,
         ProtocolError,
         RemoteError,
+        ResultTimeout,
         SerializationError,
         TaskAborted,
         TaskTimeout,
@@ -33,26 +44,45 @@ if TYPE_CHECKING:
     )
     from .options import cpu_count
     from .pool import Pool
+    from .wire.reference import Reference
 
 #: Where each public name lives; it is imported when it is first used.
 _HOMES = {
     "AsyncResult": ".client.result",
     "Client": ".client.client",
+    "Dependency": ".client.depend",
+    "DirectView": ".client.direct",
+    "LoadBalancedView": ".client.balanced",
+    "ParallelFunction": ".client.remote",
     "Pool": ".pool",
+    "Reference": ".wire.reference",
+    "RemoteFunction": ".client.remote",
     "TimeoutError": "multiprocessing",
     "cpu_count": ".options",
+    "depend": ".client.depend",
+    "dependent": ".client.depend",
     "get_context": ".context",
+    "parallel": ".client.remote",
+    "remote": ".client.remote",
+    "require": ".client.depend",
     **dict.fromkeys(
         (
             "AbortedTask",
+            "AuthenticationError",
+            "CompositeError",
+            "ConnectionFileError",
+            "ControllerLost",
             "DependencyTimeout",
             "EngineLost",
             "EngineStartError",
             "ForkedError",
             "ImpossibleDependency",
+            "InvalidDependency",
+            "NoEngines",
             "ParpoolError",
             "ProtocolError",
             "RemoteError",
+            "ResultTimeout",
             "SerializationError",
             "TaskAborted",
             "TaskTimeout",
@@ -66,16 +96,29 @@ _HOMES = {
 __all__ = [
     "AbortedTask",
     "AsyncResult",
+    "AuthenticationError",
     "Client",
+    "CompositeError",
+    "ConnectionFileError",
+    "ControllerLost",
+    "Dependency",
     "DependencyTimeout",
+    "DirectView",
     "EngineLost",
     "EngineStartError",
     "ForkedError",
     "ImpossibleDependency",
+    "InvalidDependency",
+    "LoadBalancedView",
+    "NoEngines",
+    "ParallelFunction",
     "ParpoolError",
     "Pool",
     "ProtocolError",
+    "Reference",
     "RemoteError",
+    "RemoteFunction",
+    "ResultTimeout",
     "SerializationError",
     "TaskAborted",
     "TaskTimeout",
@@ -83,7 +126,12 @@ __all__ = [
     "UnmetDependency",
     "UnmetDependencyError",
     "cpu_count",
+    "depend",
+    "dependent",
     "get_context",
+    "parallel",
+    "remote",
+    "require",
 ]
 
 

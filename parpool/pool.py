@@ -7,16 +7,20 @@ import multiprocessing
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sized
 from multiprocessing import util
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .client.client import Client
-from .client.link import TaskOptions
+from .client.call import CallResult
+from .client.contract import Terms, separate, terms_of
+from .client.link import EmbeddedLink
 from .client.mapping import Feed, MapResult, map_kind, sliceable
 from .client.progress import progress_bar
-from .client.result import AsyncResult, CallResult
+from .client.result import AsyncResult
 from .client.stream import IMapIterator
 from .launch.local import LocalCrew
 from .options import cpu_count
+
+if TYPE_CHECKING:
+    from .client.client import Client
 
 RUN = "RUN"
 CLOSE = "CLOSE"
@@ -68,12 +72,13 @@ class Pool:
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
         self._processes = processes
-        self._options = _options(retries, task_timeout)
-        self._plain = None if self._options == TaskOptions() else self._options  # None costs a call nothing
+        self._defaults: dict[str, Any] = {"retries": retries, "task_timeout": task_timeout}
+        self._terms = terms_of(retries, task_timeout)
+        self._plain = self._terms or None  # None costs a call nothing
         self._progress = progress
         self._crew = LocalCrew(self._ctx, initializer, tuple(initargs))
-        self.client = Client.embedded(self._crew, processes, quota=maxtasksperchild, serializer=serializer)
-        self._link = self.client.link
+        self._link = EmbeddedLink(self._crew, processes, quota=maxtasksperchild, serializer=serializer)
+        self._client: Client | None = None
         self._state = RUN
         # Ends the engines when the pool is forgotten, and before the interpreter ends.
         self._terminate = util.Finalize(self, self._link.terminate, exitpriority=15)
@@ -92,8 +97,8 @@ class Pool:
         """``func(*args, **kwds)`` on an engine; waits for its value."""
         self._check_running()
         result = CallResult(self._link, self)
-        options = self._plain if retries is None and task_timeout is None else self._choose(retries, task_timeout)
-        self._link.call(result, func, args, kwds, options, False)
+        terms = self._plain if retries is None and task_timeout is None else self._choose(retries, task_timeout)
+        self._link.call(result, func, args, kwds, terms, False)
         return result.get()
 
     def apply_async(
@@ -116,8 +121,8 @@ class Pool:
             raise ValueError("Pool not running")
         link = self._link
         result = CallResult(link, self, callback, error_callback)
-        options = self._plain if retries is None and task_timeout is None else self._choose(retries, task_timeout)
-        link.call(result, func, args, kwds, options)
+        terms = self._plain if retries is None and task_timeout is None else self._choose(retries, task_timeout)
+        link.call(result, func, args, kwds, terms)
         return result
 
     # -- maps -------------------------------------------------------------------------------------------------
@@ -136,8 +141,8 @@ class Pool:
 
         ``chunksize`` items make one task; by default as many as the time that ``func`` takes suggests.
         """
-        options = self._choose(retries, task_timeout)
-        values: list[Any] = self._map(func, iterable, False, chunksize, None, None, options, progress).get()
+        terms = self._choose(retries, task_timeout)
+        values: list[Any] = self._map(func, iterable, False, chunksize, None, None, terms, progress).get()
         return values
 
     def map_async(
@@ -153,8 +158,8 @@ class Pool:
         progress: bool | None = None,
     ) -> AsyncResult:
         """:meth:`map` that gives its :class:`~parpool.AsyncResult` at once."""
-        options = self._choose(retries, task_timeout)
-        result = self._map(func, iterable, False, chunksize, callback, error_callback, options, progress)
+        terms = self._choose(retries, task_timeout)
+        result = self._map(func, iterable, False, chunksize, callback, error_callback, terms, progress)
         self._link.tend()
         return result
 
@@ -169,8 +174,8 @@ class Pool:
         progress: bool | None = None,
     ) -> list[Any]:
         """``[func(*item) for item in iterable]``, in parallel."""
-        options = self._choose(retries, task_timeout)
-        values: list[Any] = self._map(func, iterable, True, chunksize, None, None, options, progress).get()
+        terms = self._choose(retries, task_timeout)
+        values: list[Any] = self._map(func, iterable, True, chunksize, None, None, terms, progress).get()
         return values
 
     def starmap_async(
@@ -186,8 +191,8 @@ class Pool:
         progress: bool | None = None,
     ) -> AsyncResult:
         """:meth:`starmap` that gives its :class:`~parpool.AsyncResult` at once."""
-        options = self._choose(retries, task_timeout)
-        result = self._map(func, iterable, True, chunksize, callback, error_callback, options, progress)
+        terms = self._choose(retries, task_timeout)
+        result = self._map(func, iterable, True, chunksize, callback, error_callback, terms, progress)
         self._link.tend()
         return result
 
@@ -199,7 +204,7 @@ class Pool:
         chunksize: int | None,
         callback: Callable[[Any], object] | None,
         error_callback: Callable[[BaseException], object] | None,
-        options: TaskOptions,
+        terms: Terms,
         progress: bool | None,
     ) -> MapResult:
         self._check_running()
@@ -224,13 +229,12 @@ class Pool:
             result.end(error or link.failure)
             return result
         # With retries or a time limit each item must end, or be run again, by itself.
-        each = bool(options.retries or options.limit is not None)
-        kind = map_kind(star, each)
+        kind = map_kind(star, separate(terms))
         if chunksize is None and link.quota is not None:
             chunksize = -(-len(items) // (self._processes * 4))  # tasks count, so they must be as many as they were
         elif chunksize is not None and chunksize < 1:
             chunksize = 1
-        result.begin(Feed(link, function, items, result, options, kind, chunksize))  # type: ignore[arg-type]
+        result.begin(Feed(link, function, items, result, terms, kind, chunksize))  # type: ignore[arg-type]
         return result
 
     def imap(
@@ -301,13 +305,26 @@ class Pool:
         link.tend()
         return stream if chunksize == 1 else itertools.chain.from_iterable(stream)
 
-    def _choose(self, retries: int | None, task_timeout: float | None) -> TaskOptions:
+    def _choose(self, retries: int | None, task_timeout: float | None) -> Terms:
         if retries is None and task_timeout is None:
-            return self._options
-        return _options(
-            self._options.retries if retries is None else retries,
-            self._options.limit if task_timeout is None else task_timeout,
-        )
+            return self._terms
+        given = {"retries": retries, "task_timeout": task_timeout}
+        return terms_of(**self._defaults | {name: value for name, value in given.items() if value is not None})
+
+    @property
+    def client(self) -> Client:
+        """The :class:`~parpool.Client` over this pool's engines; it keeps the pool alive.
+
+        The first time it waits until all engines serve, and raises whatever keeps them from starting.
+        """
+        if self._client is None:
+            from .client.client import Client
+
+            client = Client(self._link, self)
+            if self._state == RUN:
+                client.wait_for_engines()
+            self._client = client
+        return self._client
 
     # -- the end ----------------------------------------------------------------------------------------------
 
@@ -365,19 +382,6 @@ class Pool:
 
     def __reduce__(self) -> Any:
         raise NotImplementedError("pool objects cannot be passed between processes or pickled")
-
-
-def _options(retries: int, task_timeout: float | None) -> TaskOptions:
-    if not isinstance(retries, int) or retries < 0:
-        raise ValueError(f"retries must be an int of 0 or more, not {retries!r}")
-    if task_timeout is not None:
-        if not isinstance(task_timeout, (int, float)):
-            raise TypeError(f"task_timeout must be None or a number of seconds, not {task_timeout!r}")
-        if not task_timeout > 0:
-            raise ValueError(f"task_timeout must be None or more than 0 seconds, not {task_timeout!r}")
-        if task_timeout == float("inf"):
-            task_timeout = None
-    return TaskOptions(retries, None if task_timeout is None else float(task_timeout))
 
 
 def _check_chunksize(chunksize: object) -> None:

@@ -1,6 +1,6 @@
-"""The seam between the faces and a host: a client's way to it.
+"""A client's way to a host: :class:`EmbeddedLink` hosts the scheduler in this process.
 
-:class:`Link` is the contract. :class:`EmbeddedLink` hosts the scheduler in this process.
+What faces may ask of it is the contract in ``contract.py``.
 """
 
 from __future__ import annotations
@@ -11,53 +11,26 @@ import pickle
 import threading
 import uuid
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from time import monotonic, time
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 from ..core.effects import Effects
-from ..core.state import Task
-from ..errors import EngineStartError, ForkedError, TaskAborted
+from ..core.state import Dependency, Task
+from ..errors import EngineStartError, ForkedError, InvalidDependency, TaskAborted
 from ..host.host import Host
-from ..net.loop import Baton, Waitable, wake_waiters
+from ..net.loop import Baton, Waitable
 from ..wire.failure import pack_failure, unpack_failure
 from ..wire.functions import Function, FunctionBook
 from ..wire.messages import EACH
 from ..wire.payload import PROTOCOL
+from .call import CallResult, ViewResult
 from .callbacks import Callbacks, tell_hook
-from .result import AsyncResult, CallResult
+from .contract import Terms
+from .control import Control, Errand
+from .result import AsyncResult
 
-
-class TaskOptions(NamedTuple):
-    """What the caller allows a task."""
-
-    retries: int = 0  #: runs after the death of its engine
-    limit: float | None = None  #: seconds that it, or each item of it, may run
-
-
-class Link(Protocol):
-    """What faces may ask of a host, wherever it is."""
-
-    engines: int
-    failure: BaseException | None
-    listeners: threading.Lock
-    readers: set[Any]
-
-    def wait(self, thing: Waitable, timeout: float | None) -> bool: ...
-    def abort(self, ids: Sequence[int]) -> None: ...
-    def call_back(self, result: AsyncResult) -> None: ...
-    def listen(self, listener: Callable[[AsyncResult], object], result: AsyncResult) -> None: ...
-    def check(self) -> None: ...
-    def tend(self) -> None: ...
-    def nudge(self) -> None: ...
-    def pace(self, key: bytes) -> float | None: ...
-    def dumps(self, value: Any) -> bytes: ...
-    def send_chunk(
-        self, function: Function, payload: bytes, kind: int, size: int, start: int, door: Any, options: TaskOptions
-    ) -> int: ...
-    def clock(self) -> float: ...
-    def msg_id(self, id: int) -> str: ...
-    def engine_uuid(self, id: int) -> str: ...
+FORMS = 256  #: sets of terms that are remembered
 
 
 class EmbeddedLink:
@@ -76,6 +49,7 @@ class EmbeddedLink:
         self._crew = crew
         self._name = uuid.uuid4().hex
         self._next_id = itertools.count().__next__
+        self._forms: dict[Any, Any] = {}
         self._foreign = False
         self._closed = False
         self._ending = threading.Lock()
@@ -87,11 +61,12 @@ class EmbeddedLink:
         except BaseException:
             host.close()
             raise
+        self.control = Control(host, self._baton, self.check)
         host.on_broken = self._break
         host.on_need = self._supply
         host.on_all_ended = self._all_ended
         host.busy = self._feeding
-        self._ended = _Errand()
+        self._ended = Errand()
         try:
             host.start()
         except BaseException:
@@ -106,7 +81,7 @@ class EmbeddedLink:
     # -- calls ------------------------------------------------------------------------------------------------
 
     def call(
-        self, result: CallResult, function: Any, args: Any, kwds: Any, options: TaskOptions | None, tend: bool = True
+        self, result: CallResult, function: Any, args: Any, kwds: Any, terms: Terms | None, tend: bool = True
     ) -> None:
         """Submit one call; its outcome goes to ``result``. With ``tend=False`` the caller will wait at once."""
         if self._foreign or self.failure is not None:
@@ -129,11 +104,49 @@ class EmbeddedLink:
             host.define(key, described.blob)
         result._id = id = self._next_id()
         task = Task(id, key, payload, result)
-        if options is not None:
-            task.retries, task.limit = options
+        if terms is not None:
+            vars(task).update(terms)
         host.submit(task)
         if tend:
             self._baton.tend()
+
+    def pack(self, function: Any, args: Any, kwds: Any) -> tuple[Function, bytes]:
+        """Make a call ready to travel. Raises SerializationError where it cannot, and what has broken the link."""
+        if self._foreign or self.failure is not None:
+            self.check()
+        described = function if type(function) is Function else self._book.function(function)
+        try:
+            payload = _pickle((args, kwds), PROTOCOL)
+        except Exception:
+            payload = b"__main__"
+        if b"_main__" in payload:
+            payload = self._book.dumps((args, kwds), ("args", "kwds"))
+        if described.key not in self._host.blobs.known:
+            self._host.define(described.key, described.blob)
+        return described, payload
+
+    def form(self, terms: Terms) -> Any:
+        """What :meth:`send` makes tasks of these terms by."""
+        # A class whose defaults the terms are: a task then costs and keeps no more than one without terms.
+        key = tuple(sorted(terms.items()))
+        form = self._forms.get(key)
+        if form is None:
+            if len(self._forms) >= FORMS:
+                self._forms.clear()
+            form = self._forms[key] = type("Task", (Task,), dict(terms))
+        return form
+
+    def send(
+        self, result: ViewResult, function: Function, payload: bytes, form: Any, waits_for: Terms | None = None
+    ) -> None:
+        """Submit a call that :meth:`pack` made; its outcome goes to ``result``. ``waits_for``: further terms."""
+        result._name = function.name
+        result._id = id = self._next_id()
+        task = form(id, function.key, payload, result)
+        if waits_for:
+            vars(task).update(waits_for)
+        result._records.outstanding[id] = result
+        self._host.submit(task)
 
     def function(self, function: Any) -> Function:
         """Make a function ready to travel. Raises SerializationError where it cannot."""
@@ -144,24 +157,29 @@ class EmbeddedLink:
         return described
 
     def send_chunk(
-        self, function: Function, payload: bytes, kind: int, size: int, start: int, door: Any, options: TaskOptions
+        self, function: Function, payload: bytes, kind: int, size: int, start: int, door: Any, terms: Terms
     ) -> int:
         """Submit a chunk of a map; ``start`` is the number of its first item. Gives the id of its task."""
         if function.key not in self._host.blobs.known:
             self._host.define(function.key, function.blob)
         id = self._next_id()
         task = Task(id, function.key, payload, door)
-        task.kind, task.weight, task.tag = kind, size, start
+        if terms:
+            vars(task).update(terms)
+        task.kind |= kind
+        task.weight, task.tag = size, start
         if kind >= EACH:
             task.count = size
-        if options.retries or options.limit is not None:
-            task.retries, task.limit = options
         self._host.submit(task)
         return id
 
     def dumps(self, value: Any) -> bytes:
         """Pickle arguments."""
         return self._book.dumps(value)
+
+    def use(self, serializer: str) -> None:
+        """How what goes by value goes, from here on."""
+        self._book.use(serializer)
 
     def pace(self, key: bytes) -> float | None:
         """Mean seconds of a call of a function so far; None where it was never timed."""
@@ -215,8 +233,8 @@ class EmbeddedLink:
         if self._host.asleep:
             self._host.wake()
 
-    def call_back(self, result: AsyncResult) -> None:
-        """Run the callbacks of a result, in the thread for that."""
+    def call_back(self, result: Any) -> None:
+        """Run the callbacks of a result (what has ``run_callbacks``), in the thread for that."""
         self._callbacks.put(result)
 
     @staticmethod
@@ -257,7 +275,7 @@ class EmbeddedLink:
                 return
             for reader in list(self.readers):
                 reader.stop(TaskAborted("the pool was terminated"))
-            errand = _Errand()
+            errand = Errand()
             self._host.order(lambda: self._abandon(errand))
             self._baton.wait(errand)
             self._closed = True
@@ -267,10 +285,11 @@ class EmbeddedLink:
             self._host.close()
             _links.discard(self)
 
-    def _abandon(self, errand: _Errand) -> Effects:
+    def _abandon(self, errand: Errand) -> Effects:
         self._host.members.staff.hiring = False
         if self.failure is None:
             self.failure = TaskAborted("the pool was terminated")
+        self.control.give_up()
         effects = self._host.scheduler.abort_all("the pool was terminated")
         self._ended.finish()
         errand.finish()
@@ -281,6 +300,7 @@ class EmbeddedLink:
     def _break(self, why: bytes | str) -> None:
         error = unpack_failure(why) if isinstance(why, bytes) else EngineStartError(why)
         self.failure = error
+        self.control.give_up()
         self._host.order(lambda: self._host.scheduler.abort_all(error))
 
     def _supply(self, key: bytes) -> bytes:
@@ -299,14 +319,7 @@ class EmbeddedLink:
         """Notice engines that have died, and start others in their places, now."""
         self.check_process()
         if not self._closed:
-            errand = _Errand()
-
-            def look() -> None:
-                self._host.bury()
-                errand.finish()
-
-            self._host.order(look)
-            self._baton.wait(errand)
+            self.control.ask(self._host.bury)
 
     # -- small things -----------------------------------------------------------------------------------------
 
@@ -340,9 +353,24 @@ class EmbeddedLink:
         """Seconds since the epoch."""
         return time()
 
+    def dependency(self, names: Iterable[str], all: bool, success: bool, failure: bool) -> Dependency:
+        """What the scheduler waits for. Raises InvalidDependency for a name that is no task's of this client."""
+        ids = []
+        for name in names:
+            id = self.task_id(name)
+            if id is None:
+                raise InvalidDependency(f"no task of this client is called {name!r}")
+            ids.append(id)
+        return Dependency(frozenset(ids), all, success, failure)
+
     def msg_id(self, id: int) -> str:
         """The name of a task beyond this process."""
         return f"{self._name}_{id}"
+
+    def task_id(self, msg_id: str) -> int | None:
+        """The number of a task of this client by its name; None where the name is none of its."""
+        name, _, number = msg_id.rpartition("_")
+        return int(number) if name == self._name and number.isdecimal() else None
 
     def engine_uuid(self, id: int) -> str:
         """The name of an engine beyond this process."""
@@ -355,18 +383,6 @@ class EmbeddedLink:
 
 
 _pickle = pickle.dumps
-
-
-class _Errand:
-    """Something to wait for."""
-
-    def __init__(self) -> None:
-        self._done = False
-        self._parked: list[threading.Lock] | None = None
-
-    def finish(self) -> None:
-        self._done = True
-        wake_waiters(self)
 
 
 _FORKED = (

@@ -16,13 +16,13 @@ from .. import status as codes
 from ..errors import TaskAborted
 from ..net.loop import wake_waiters
 from ..wire.failure import unpack_failure
-from ..wire.messages import EACH, EACHSTAR, MAP, STARMAP
+from ..wire.messages import EACH, EACHSTAR, HOW, MAP, STARMAP, VIEW
 from .outcome import Arrived, decided, in_words
 from .result import AsyncResult
 
 if TYPE_CHECKING:
     from ..wire.functions import Function
-    from .link import Link, TaskOptions
+    from .contract import Link, Terms
 
 SHORTEST = 0.0003  #: seconds of work that a chunk should have at least
 LONGEST = 0.004  #: seconds of work that a chunk should have at most
@@ -69,7 +69,7 @@ class Window:
 class Feed:
     """Cuts a sequence of items into chunks, and says when the next should go."""
 
-    __slots__ = ("_link", "_function", "_door", "_options", "_kind", "_items", "_chunk", "next", "total", "window")
+    __slots__ = ("_link", "_function", "_door", "_terms", "_kind", "_items", "_chunk", "next", "total", "window")
 
     def __init__(
         self,
@@ -77,14 +77,14 @@ class Feed:
         function: Function,
         items: Sequence[Any],
         door: Any,
-        options: TaskOptions,
+        terms: Terms,
         kind: int,
         chunk: int | None,
     ) -> None:
         self._link = link
         self._function = function
         self._door = door
-        self._options = options
+        self._terms = terms
         self._kind = kind
         self._items = items
         self._chunk = chunk  #: items in a chunk; None: as the engines need it
@@ -112,7 +112,7 @@ class Feed:
         payload = link.dumps(items)
         link.check()
         self.window.sent(start, len(items) if self._kind >= EACH else 1)
-        return link.send_chunk(self._function, payload, self._kind, len(items), start, self._door, self._options)
+        return link.send_chunk(self._function, payload, self._kind, len(items), start, self._door, self._terms)
 
 
 def chunk_size(link: Link, function: Function, left: int) -> int:
@@ -174,11 +174,10 @@ class MapResult(AsyncResult):
 
     def _send_no_more(self, feed: Feed, error: BaseException) -> None:
         """End the items that were not sent with ``error``."""
-        left = feed.total - feed.next
+        left, start = feed.total - feed.next, feed.next
         feed.next = feed.total
         if left:
-            if self._error is None:
-                self._error = (error, None)
+            self._fail(start, left, error)
             self._count(left)
 
     def end(self, error: BaseException | None) -> None:
@@ -191,16 +190,23 @@ class MapResult(AsyncResult):
     def _send_more(self) -> None:
         feed = self._feed
         while feed is not None and feed.wants_more():
-            if self._link.failure is not None:
-                self._send_no_more(feed, self._link.failure)
-                return
-            start, items = feed.cut()
-            try:
-                self._tasks.append(feed.send(start, items))
-            except Exception as error:  # an item that cannot be pickled: its chunk has failed, the others run
-                if self._error is None:
-                    self._error = (error, None)
-                self._count(len(items))
+            self._send_next(feed)
+
+    def _send_next(self, feed: Feed) -> None:
+        if self._link.failure is not None:
+            self._send_no_more(feed, self._link.failure)
+            return
+        start, items = feed.cut()
+        try:
+            self._tasks.append(feed.send(start, items))
+        except Exception as error:  # an item that cannot be pickled: its chunk has failed, the others run
+            self._fail(start, len(items), error)
+            self._count(len(items))
+
+    def _fail(self, start: int, size: int, cause: Any, where: Any = None) -> None:
+        """``size`` items from ``start`` on have failed: by an exception, or by what arrived for them."""
+        if self._error is None:
+            self._error = (cause, where)
 
     def _count(self, items: int) -> None:
         self._ended += items
@@ -213,7 +219,7 @@ class MapResult(AsyncResult):
 
     def deliver(self, task: Any, outcome: Any, engine: int | None) -> None:
         """A chunk has ended, or one item of a chunk whose items end separately."""
-        each = task.kind >= EACH
+        each = task.kind & HOW >= EACH
         start = task.tag + outcome.item if each else task.tag
         size = 1 if each else task.weight
         decision = outcome.status < 0
@@ -229,8 +235,8 @@ class MapResult(AsyncResult):
         )
         arrived.single = each
         self._pieces[start] = arrived
-        if outcome.status != codes.OK and self._error is None:
-            self._error = (arrived, (task, outcome))
+        if outcome.status != codes.OK:
+            self._fail(start, size, arrived, (task, outcome))
         with self._sending:
             if self._feed is not None and self._feed.window.came(task.tag):
                 self._send_more()
@@ -273,7 +279,12 @@ class MapResult(AsyncResult):
                 values = self._open(piece) if self._opened is None else self._opened[start : start + piece.size]
             yield from values
             start += piece.size
-        yield from self.get()[start:]
+        yield from self._rest(start)
+
+    def _rest(self, start: int) -> list[Any]:
+        """The values from an item on that was not iterated over as it arrived: it failed, or there are no more."""
+        values: list[Any] = self.get()
+        return values[start:]
 
     def _open(self, piece: Arrived) -> list[Any]:
         value = piece.value()
@@ -281,11 +292,14 @@ class MapResult(AsyncResult):
 
     def _exception(self) -> BaseException:
         assert self._error is not None
-        cause, where = self._error
+        cause = self._made(*self._error)
+        self._error = (cause, None)
+        return cause
+
+    def _made(self, cause: Any, where: Any) -> BaseException:
         if isinstance(cause, Arrived):
             task, outcome = where
-            cause = exception_of(self._name, task, outcome, cause.engine)
-            self._error = (cause, None)
+            return exception_of(self._name, task, outcome, cause.engine)
         assert isinstance(cause, BaseException)
         return cause
 
@@ -319,7 +333,12 @@ class _Piece:
 def exception_of(name: str, task: Any, outcome: Any, engine: int | None) -> BaseException:
     """The exception of a chunk, or of an item of it, that did not end well."""
     if outcome.status >= 0:
+        if task.kind & VIEW:
+            from ..wire.remote import remote_error
+
+            return remote_error(outcome.payload, engine, "map")
         return unpack_failure(outcome.payload, engine)
-    each = task.kind >= EACH
-    what = in_words(name, task.kind, task.payload, outcome.item if each else 0, 1 if each else task.weight, task.tag)
+    how = task.kind & HOW
+    each = how >= EACH
+    what = in_words(name, how, task.payload, outcome.item if each else 0, 1 if each else task.weight, task.tag)
     return decided(outcome.status, outcome.detail, what, outcome.engine)

@@ -14,7 +14,7 @@ from ..errors import (
     TaskTimeout,
 )
 from ..wire.failure import safe_repr, unpack_failure
-from ..wire.messages import CALL
+from ..wire.messages import CALL, HOW
 
 #: words for ``metadata["status"]``
 WORDS = {codes.OK: "ok", codes.ABORTED: "aborted"}
@@ -64,6 +64,12 @@ def decided(status: int, detail: object, what: str, engine: int | None) -> BaseE
     """The exception for an end that the scheduler decided on. ``what``: the task in words."""
     if isinstance(detail, BaseException):
         return detail
+    error: Any = _decided(status, detail, what, engine)
+    error.engine_id = engine
+    return error  # type: ignore[no-any-return]
+
+
+def _decided(status: int, detail: object, what: str, engine: int | None) -> BaseException:
     if status == codes.LOST:
         return EngineLost(f"engine {engine} died while it ran {what}: {detail or 'its process is gone'}")
     if status == codes.KILLED:
@@ -79,6 +85,7 @@ def decided(status: int, detail: object, what: str, engine: int | None) -> BaseE
 
 def in_words(name: str, kind: int, payload: bytes, first: int, size: int, base: int) -> str:
     """A task for an error message: the call with its arguments in short, or the items of the map."""
+    kind &= HOW
     try:
         opened = pickle.loads(payload)
         if kind == CALL:

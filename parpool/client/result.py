@@ -6,26 +6,24 @@ into values (in the thread that asks), and what the tasks' metadata are (made wh
 
 from __future__ import annotations
 
-import pickle
 import threading
 from collections.abc import Callable, Generator, Iterator
-from datetime import datetime, timezone
 from time import time
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any
 
-from .. import status as codes
 from ..net.loop import wake_waiters
-from ..wire.failure import unpack_failure
-from .outcome import WORDS, Arrived, decided, in_words
+from .account import Account
+from .shown import Streaming, display, watch
 
 if TYPE_CHECKING:
     import concurrent.futures
 
-    from .link import Link
+    from .contract import Link
+    from .joined import JoinedResult
 
 
-class AsyncResult:
+class AsyncResult(Account):
     """The result of a call that may not have ended yet.
 
     Made by ``apply_async``, ``map_async`` and their like, never by hand. Any number of threads may wait on it; it can
@@ -57,15 +55,16 @@ class AsyncResult:
 
     # -- the stdlib's four ------------------------------------------------------------------------------------
 
-    def get(self, timeout: float | None = None) -> Any:
+    def get(self, timeout: float | None = None, return_exceptions: bool = False) -> Any:
         """The value, when it has arrived; raises the exception of the task.
 
         Waits ``timeout`` seconds at the most (None: as long as it takes), then raises
-        :class:`multiprocessing.TimeoutError`.
+        :class:`multiprocessing.TimeoutError`. With ``return_exceptions`` an exception is given in the place of the
+        value that it prevented, and not raised.
         """
         if not self._done and not self._link.wait(self, timeout):
             self._time_out()
-        return self._value()
+        return self._values_or_exceptions() if return_exceptions else self._value()
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait until the result is there, or ``timeout`` seconds have passed. Raises nothing of the task's."""
@@ -140,40 +139,16 @@ class AsyncResult:
         """Take back what has not begun; it ends in TaskAborted. What runs goes on."""
         self._link.abort(self._ids())
 
+    def cancel(self) -> None:
+        """The same as :meth:`abort`."""
+        self.abort()
+
     # -- what is known of it ----------------------------------------------------------------------------------
 
     @property
     def msg_ids(self) -> list[str]:
         """The names of its tasks: of those submitted so far, for a map that is fed as engines become free."""
         return [self._link.msg_id(id) for id in self._ids()]
-
-    @property
-    def metadata(self) -> Any:
-        """A dict on the task that ran (a list of dicts for a map, one a task): who ran it, when, and how it ended.
-
-        Times are aware :class:`~datetime.datetime` objects in UTC, or None while unknown.
-        """
-        return [self._describe(arrived) for arrived in self._arrived()]
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since the call was submitted, until it ended or until now."""
-        return (max((a.received for a in self._arrived()), default=time()) if self._done else time()) - self._submitted
-
-    @property
-    def serial_time(self) -> float:
-        """Seconds that the tasks which have ended took on their engines, added up."""
-        return sum(max(0.0, a.completed - a.started) for a in self._arrived())
-
-    @property
-    def wall_time(self) -> float:
-        """Seconds from the submission to the arrival of the last outcome; while there is none, until now."""
-        return self.elapsed
-
-    @property
-    def progress(self) -> int:
-        """How many of its ``len()`` items have ended."""
-        return sum(a.size for a in self._arrived())
 
     def __len__(self) -> int:
         return 1
@@ -185,9 +160,59 @@ class AsyncResult:
         """The values, each as soon as it and those before it have arrived."""
         yield self.get()
 
+    def get_dict(self, timeout: float | None = None) -> dict[int | None, Any]:
+        """The values by the engines that they come from. Raises ValueError where an engine gave more than one."""
+        values = self.get(timeout)
+        engines = [arrived.engine for arrived in self._arrived()]
+        values = [values] if self._is_single() else values
+        if len(set(engines)) < len(engines) or len(engines) != len(values):
+            raise ValueError("more than one value came from an engine: get() gives them all")
+        return dict(zip(engines, values, strict=True))
+
+    @property
+    def result_dict(self) -> dict[int | None, Any]:
+        """``get_dict()``."""
+        return self.get_dict()
+
+    @property
+    def sent(self) -> bool:
+        """May the arguments be changed? Always: they are pickled when the call is made."""
+        return True
+
+    def wait_on_send(self, timeout: float | None = None) -> bool:
+        """Wait until :attr:`sent`, ``timeout`` seconds at the most."""
+        return self.sent
+
+    wait_for_send = wait_on_send
+
+    def wait_interactive(self, interval: float = 0.1, timeout: float | None = None, file: Any = None) -> bool:
+        """Wait with a progress bar (tqdm, on ``file``, by default stderr); has it ended within ``timeout`` seconds?
+
+        The bar is renewed every ``interval`` seconds. Ctrl-C ends the wait and not the tasks.
+        """
+        return watch(self, interval, timeout, file)
+
+    def display_outputs(self) -> None:
+        """Print what the tasks have printed so far, each part under the name of its engine."""
+        display(self)
+
+    def stream_output(self) -> Any:
+        """A context manager: within it, what the tasks print is printed here as it comes, tagged by engine."""
+        return Streaming(self)
+
+    def join(self, *others: AsyncResult) -> JoinedResult:
+        """One result of this and ``others``, with the values one behind the other."""
+        from .joined import JoinedResult
+
+        return JoinedResult.of([self, *others])
+
+    def split(self) -> list[AsyncResult]:
+        """A result for each task of this one."""
+        return [self]
+
     def __dir__(self) -> list[str]:
         # Without r and result: what looks at every attribute, as a manager does, should not have to wait.
-        return [name for name in super().__dir__() if name not in ("r", "result")]
+        return [name for name in super().__dir__() if name not in ("r", "result", "result_dict")]
 
     def __class_getitem__(cls, item: Any) -> GenericAlias:
         return GenericAlias(cls, item)
@@ -207,6 +232,21 @@ class AsyncResult:
 
     # -- for subclasses ---------------------------------------------------------------------------------------
 
+    def _values_or_exceptions(self) -> Any:
+        try:
+            return self._value()
+        except BaseException as error:
+            if self._failure() is None and not isinstance(error, Exception):  # Ctrl-C, while it was opened
+                raise
+            return error
+
+    def _is_single(self) -> bool:
+        return True
+
+    def _parts(self) -> list[Any]:
+        """The results of single tasks that this one is made of, for what is told task by task."""
+        return [self]
+
     def _value(self) -> Any:
         raise NotImplementedError
 
@@ -214,28 +254,8 @@ class AsyncResult:
         """What made the call fail; None where nothing did."""
         raise NotImplementedError
 
-    def _arrived(self) -> list[Arrived]:
-        raise NotImplementedError
-
     def _ids(self) -> list[int]:
         raise NotImplementedError
-
-    def _describe(self, arrived: Arrived) -> dict[str, Any]:
-        engine = arrived.engine
-        return {
-            "msg_id": self._link.msg_id(arrived.id),
-            "submitted": _date(self._submitted),
-            "started": _date(arrived.started),
-            "completed": _date(arrived.completed),
-            "received": _date(arrived.received),
-            "engine_id": engine,
-            "engine_uuid": None if engine is None else self._link.engine_uuid(engine),
-            "after": [],
-            "follow": [],
-            "status": WORDS.get(arrived.status, "error") if arrived.received else "pending",
-            "stdout": "",
-            "stderr": "",
-        }
 
     def _finish(self) -> None:
         """The last outcome is in. Callbacks come first: who waits for the result finds them done."""
@@ -274,83 +294,3 @@ class AsyncResult:
                 self._settle()
             for listener in listeners or ():
                 self._link.listen(listener, self)
-
-
-_CLOSED: Any = object()  #: stands for the value of a result that was not opened yet
-
-
-class CallResult(AsyncResult):
-    """The result of one call."""
-
-    _id = -1
-    _engine: int | None = None
-    _received = 0.0
-    _task: Any = None
-    _outcome: Any = None
-    _opened: Any = _CLOSED
-
-    def deliver(self, task: Any, outcome: Any, engine: int | None) -> None:
-        """The outcome has arrived (called by whoever drives the loop)."""
-        self._engine = engine
-        self._received = time()
-        self._outcome = outcome
-        if outcome.status < 0:
-            self._task = task  # to be named in the error
-        if self._callback is not None or self._error_callback is not None or self._listeners is not None:
-            self._finish()
-            return
-        self._done = True
-        # A listener or a waiter that came in this moment has either seen that it is done or is seen here.
-        if self._listeners is not None or self._parked is not None:
-            self._settle()
-
-    def fail(self, error: BaseException) -> None:
-        """The call never left: ``error`` says why."""
-        self._engine, self._received = None, time()
-        self._outcome = Arrived(-1, codes.ERROR, error, 0.0, 0.0, self._received, None, 1)
-        self._opened = error
-        self._finish()
-
-    def _value(self) -> Any:
-        outcome = self._outcome
-        if outcome.status == 0:
-            payload = outcome.payload  # read before the look at _opened: who opens it empties it after
-            if self._opened is not _CLOSED:
-                return self._opened
-            # Of several threads that open it at once, all get what the first one made.
-            opened = self.__dict__.setdefault("_opened", pickle.loads(payload))
-            outcome.payload = b""
-            return opened
-        opened = self._opened
-        if opened is _CLOSED:
-            if outcome.status < 0:
-                task = self._task
-                what = in_words(self._name, task.kind, task.payload, 0, 1, 0)
-                opened = decided(outcome.status, outcome.detail, what, outcome.engine)
-            else:
-                opened = unpack_failure(outcome.payload, self._engine)
-            self._opened = opened
-        raise opened
-
-    def _failure(self) -> object:
-        return None if self._outcome.status == codes.OK else self._outcome
-
-    def _arrived(self) -> list[Arrived]:
-        if self._outcome is None:
-            return []
-        outcome, ran = self._outcome, self._outcome.status >= 0
-        started, completed = (outcome.started, outcome.completed) if ran else (0.0, 0.0)
-        return [Arrived(self._id, outcome.status, b"", started, completed, self._received, self._engine, 1)]
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """A dict on the call: which engine ran it, when, and how it ended. Times are None while unknown."""
-        arrived = self._arrived()
-        return self._describe(arrived[0] if arrived else Arrived(self._id, codes.OK, b"", 0.0, 0.0, 0.0, None, 1))
-
-    def _ids(self) -> list[int]:
-        return [self._id] if self._id >= 0 else []
-
-
-def _date(seconds: float) -> datetime | None:
-    return datetime.fromtimestamp(seconds, timezone.utc) if seconds else None

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from .. import status as codes
 from ..net.loop import wake_waiters
-from ..wire.messages import EACH, MAP
-from .mapping import AHEAD, Feed, Window, chunk_size, exception_of, sliceable
+from ..wire.messages import EACH, HOW
+from .mapping import AHEAD, Feed, Window, chunk_size, exception_of, map_kind, sliceable
 
 if TYPE_CHECKING:
     from ..wire.functions import Function
-    from .link import Link, TaskOptions
+    from .contract import Link, Terms
 
 
 class IMapIterator:
@@ -32,19 +32,21 @@ class IMapIterator:
         owner: object,
         function: Function,
         iterable: Iterable[Any],
-        options: TaskOptions,
+        terms: Terms,
         *,
         ordered: bool = True,
         chunk: int = 1,
         single: bool = False,
+        star: bool = False,
         buffersize: int | None = None,
         bar: Any = None,
     ) -> None:
         self._link = link
         self._owner = owner
         self._function = function
-        self._options = options
+        self._terms = terms
         self._chunk = chunk  #: items that come as one list, in one task; 1: each by itself, in tasks as is best
+        self._star = star  #: is each item a tuple of arguments?
         self._single = single  #: one item a task, whatever is best
         self._buffersize = buffersize
         self._bar = bar
@@ -65,7 +67,7 @@ class IMapIterator:
             self.finished(0, link.failure)
         elif sliceable(iterable) and chunk == 1:
             self._length = len(iterable)  # type: ignore[arg-type]
-            self._feed = Feed(link, function, iterable, self, options, EACH, 1 if single else None)  # type: ignore[arg-type]
+            self._feed = Feed(link, function, iterable, self, terms, map_kind(star, True), 1 if single else None)  # type: ignore[arg-type]
             with self._lock:
                 self._send_more()
                 self._mark()
@@ -161,7 +163,7 @@ class IMapIterator:
 
     def deliver(self, task: Any, outcome: Any, engine: int | None) -> None:
         """An outcome has arrived (called by whoever drives the loop)."""
-        item = outcome.item if task.kind >= EACH else 0
+        item = outcome.item if task.kind & HOW >= EACH else 0
         if self._ordered:
             self._arrived[task.tag + item] = (task, outcome, engine)
         else:
@@ -342,27 +344,28 @@ class _Reader:
         pending, self._pending = self._pending, []
         if stream._chunk > 1:
             groups = [pending]
-            kind = MAP
+            each = False
         else:
             groups = [pending[:]] if not stream._single else [[item] for item in pending]
-            kind = EACH
+            each = True
         for group in groups:
-            self._send_group(stream, link, kind, group)
+            self._send_group(stream, link, each, group)
         link.tend()
 
-    def _send_group(self, stream: IMapIterator, link: Link, kind: int, group: list[Any]) -> None:
+    def _send_group(self, stream: IMapIterator, link: Link, each: bool, group: list[Any]) -> None:
         number = self._sent
-        self._sent += 1 if kind == MAP else len(group)
+        self._sent += len(group) if each else 1
         try:
             payload = link.dumps(group)
             link.check()
         except Exception as error:
-            if len(group) == 1 or kind == MAP:
+            if len(group) == 1 or not each:
                 stream.refused(number, error)
                 return
             self._sent = number
             for item in group:  # only the one that cannot be pickled fails
-                self._send_group(stream, link, kind, [item])
+                self._send_group(stream, link, each, [item])
             return
-        self._window.sent(number, 1 if kind == MAP else len(group))
-        link.send_chunk(stream._function, payload, kind, len(group), number, stream, stream._options)
+        self._window.sent(number, len(group) if each else 1)
+        kind = map_kind(stream._star, each)
+        link.send_chunk(stream._function, payload, kind, len(group), number, stream, stream._terms)

@@ -56,7 +56,9 @@ class Dispatch:
                 (engine,) = some.values()
             else:
                 # The policy sees few: the longest idle, or longest open, of any number.
-                engine = self._policy(list(islice(some.values(), CHOICE)), self._rng)
+                wish = ready[0].policy
+                policy = self._policy if wish is None else policy_called(wish, self._rng)
+                engine = policy(list(islice(some.values(), CHOICE)), self._rng)
             self._serve(engine, effects, now)
 
     def _serve(self, engine: Engine, effects: Effects, now: float) -> None:

@@ -4,20 +4,26 @@ The graph holds only what is waiting and, for a bounded time, how the tasks ende
 waiting task needs is kept as a tally, so the end of a task that a thousand wait for costs a thousand small steps, and
 nothing that a waiting task has seen end can be forgotten under it. The graph answers with verdicts; the scheduler
 acts on them.
+
+Most tasks end with nobody waiting for them. Their whole cost here is one entry in a dict.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 from .state import Dependency, Task
 
-REMEMBERED = 65536  #: ended tasks whose end is remembered for those that will depend on them
+REMEMBERED = 65536  #: ended tasks whose end is remembered, at the most, for those that will depend on them
+SHARE = 16  #: where they are more, one in so many is forgotten at once: to look for the oldest each time would be slow
 
 #: verdicts
 READY, BLOCKED, NEVER = "ready", "blocked", "never"
+
+#: the two sorts of dependency, in the words of the user
+AFTER, FOLLOW = "after", "follow"
 
 
 class _Tally:
@@ -32,16 +38,18 @@ class _Tally:
         self.met = 0
         self.excluded: int | None = None  #: one that ended in a way that the dependency excludes
         self.unknown: int | None = None  #: one that nothing is known of
-        self.ran: set[int] = set()  #: the engines of those that meet it
+        self.ran: set[int] | None = set() if word == FOLLOW else None  #: the engines of those that meet it
 
-    def note(self, id: int, success: bool, engine: int | None) -> None:
-        """One of the tasks that it names has ended."""
-        if self.dependency.success if success else self.dependency.failure:
+    def note(self, id: int, success: bool, engine: int | None) -> bool:
+        """One of the tasks that it names has ended; False where the verdict is certainly what it was."""
+        dependency = self.dependency
+        if dependency.success if success else dependency.failure:
             self.met += 1
-            if engine is not None:
+            if self.ran is not None and engine is not None:
                 self.ran.add(engine)
-        else:
-            self.excluded = id
+            return not (self.pending and dependency.all)
+        self.excluded = id
+        return True
 
     def verdict(self) -> tuple[str, str]:
         """What to do, and for NEVER why."""
@@ -59,8 +67,8 @@ class _Tally:
         return NEVER, f"{self.word}: every task that it named ended in a way that this dependency excludes"
 
     def places(self) -> frozenset[int] | None:
-        """The engines that ran what meets it; None where it names nothing."""
-        if not self.dependency.ids:
+        """The engines that ran what meets it; None where it names nothing, or says nothing of engines."""
+        if self.ran is None or not self.dependency.ids:
             return None
         if self.dependency.all and len(self.ran) > 1:
             return frozenset()  # no engine ran all of them
@@ -70,11 +78,12 @@ class _Tally:
 class Graph:
     """Who waits for whom."""
 
-    __slots__ = ("ends", "waiting", "dependents", "expiries")
+    __slots__ = ("ends", "waiting", "dependents", "expiries", "_end")
 
     def __init__(self) -> None:
-        #: id of an ended task -> (did it succeed, the engine that ran it)
-        self.ends: OrderedDict[int, tuple[bool, int | None]] = OrderedDict()
+        #: id of an ended task -> (did it succeed, the engine that ran it); in the order of their ends
+        self.ends: dict[int, tuple[bool, int | None]] = {}
+        self._end: tuple[bool, int | None] = (True, None)  #: the last of them: many in a row are the same
         self.waiting: dict[int, tuple[Task, list[_Tally]]] = {}  #: in the order in which they came
         #: id of a live task -> ids of the tasks that wait for it, in order
         self.dependents: dict[int, dict[int, None]] = {}
@@ -84,25 +93,30 @@ class Graph:
     def add(self, task: Task, alive: Callable[[int], bool], now: float) -> tuple[str, str]:
         """Judge a new task; keep it where the verdict is BLOCKED. ``alive``: is this the id of a task not yet ended?"""
         tallies = []
-        for word, dependency in (("after", task.after), ("follow", task.follow)):
+        ends, dependents, own = self.ends, self.dependents, task.id
+        for word, dependency in ((AFTER, task.after), (FOLLOW, task.follow)):
             if dependency is None:
                 continue
             tally = _Tally(word, dependency)
             tallies.append(tally)
             for id in dependency.ids:
-                end = self.ends.get(id)
+                end = ends.get(id)
                 if end is not None:
-                    tally.note(id, *end)
-                elif alive(id) and id != task.id:
+                    tally.note(id, end[0], end[1])
+                elif id != own and alive(id):
                     tally.pending.add(id)
                 else:
                     tally.unknown = id
         verdict, reason = _verdict(task, tallies)
         if verdict == BLOCKED:
-            self.waiting[task.id] = task, tallies
+            self.waiting[own] = task, tallies
             for tally in tallies:
                 for id in tally.pending:
-                    self.dependents.setdefault(id, {})[task.id] = None
+                    those = dependents.get(id)
+                    if those is None:
+                        dependents[id] = {own: None}
+                    else:
+                        those[own] = None
             if task.patience is not None:
                 heapq.heappush(self.expiries, (now + task.patience, task.id))
         return verdict, reason
@@ -121,22 +135,30 @@ class Graph:
             self.expiries = [entry for entry in self.expiries if entry[1] in self.waiting]
             heapq.heapify(self.expiries)
 
-    def ended(self, id: int, remembered: bool, success: bool, engine: int | None) -> list[tuple[Task, str, str]]:
-        """Note the end of a task; gives the tasks that wait no more because of it, with verdict and reason."""
-        if remembered:
-            self.ends[id] = (success, engine)
-            if len(self.ends) > REMEMBERED:
-                self.ends.popitem(last=False)
+    def remember(self, id: int, success: bool, engine: int | None) -> None:
+        """Keep the end of a task, for those that will depend on it."""
+        ends, end = self.ends, self._end
+        if end[1] != engine or end[0] is not success:
+            end = self._end = (success, engine)
+        ends[id] = end
+        if len(ends) > REMEMBERED:
+            for oldest in list(islice(ends, REMEMBERED // SHARE or 1)):
+                del ends[oldest]
+
+    def ended(self, id: int, success: bool, engine: int | None) -> list[tuple[Task, str, str]]:
+        """Tell those that wait for a task of its end; gives those that wait no more, with verdict and reason."""
         decided = []
         for waiting in self.dependents.pop(id, ()):
             task, tallies = self.waiting[waiting]
+            stirred = False
             for tally in tallies:
                 if id in tally.pending:
                     tally.pending.remove(id)
-                    tally.note(id, success, engine)
-            verdict, reason = _verdict(task, tallies)
-            if verdict != BLOCKED:
-                decided.append((task, verdict, reason))
+                    stirred = tally.note(id, success, engine) or stirred
+            if stirred:
+                verdict, reason = _verdict(task, tallies)
+                if verdict != BLOCKED:
+                    decided.append((task, verdict, reason))
         for task, _, _ in decided:
             self.drop(task)
         return decided
@@ -168,6 +190,6 @@ def _verdict(task: Task, tallies: list[_Tally]) -> tuple[str, str]:
     if blocked:
         return BLOCKED, ""
     for tally in tallies:
-        if tally.word == "follow":
+        if tally.ran is not None:
             task.places = tally.places()
     return READY, ""

@@ -31,7 +31,7 @@ class Ledger:
         self.graph = Graph()
         self.parts = Parts()
         self._engines = engines
-        self._unsettled: deque[tuple[int, bool, bool, int | None]] = deque()  #: ends that the graph has to be told of
+        self._unsettled: deque[tuple[int, bool, int | None]] = deque()  #: ends that those who wait must be told of
 
     # -- before an engine holds it ----------------------------------------------------------------------------
 
@@ -95,17 +95,26 @@ class Ledger:
 
     def end(self, task: Task, success: bool, engine: int | None, effects: Effects) -> None:
         """The last outcome of a task was delivered; what follows for those that waited for it."""
-        del self.tasks[task.id]
+        id, graph = task.id, self.graph
+        del self.tasks[id]
         task.state = ENDED
-        ended = self.parts.ended(task, success and not task.failed)
-        if ended is None:
+        if task.failed:
+            success = False
+        if self.parts.families:
+            ended = self.parts.ended(task, success)
+            if ended is None:
+                return
+            id, success = ended
+        if task.remembered:
+            graph.remember(id, success, engine)
+        if id not in graph.dependents:
             return
         # Ends can cascade down a chain of any length, so they are worked off here and not by recursion.
-        self._unsettled.append((ended[0], task.remembered, ended[1], engine))
+        self._unsettled.append((id, success, engine))
         if len(self._unsettled) > 1:
             return
         while self._unsettled:
-            for waiting, verdict, reason in self.graph.ended(*self._unsettled[0]):
+            for waiting, verdict, reason in graph.ended(*self._unsettled[0]):
                 self._start(waiting, verdict, reason, effects)
             self._unsettled.popleft()
 

@@ -74,5 +74,5 @@ class Parts:
 
 
 _SHARED = frozenset(
-    {"kind", "retries", "limit", "targets", "remembered", "tag", "queue", "places", "excluded", "aborting"}
+    {"kind", "retries", "limit", "targets", "policy", "remembered", "tag", "queue", "places", "excluded", "aborting"}
 )

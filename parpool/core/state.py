@@ -55,6 +55,7 @@ class Task:
     retries: int = 0  #: how often an item may run again after the death of its engine
     limit: float | None = None  #: seconds that an item may run
     targets: frozenset[int] | None = None  #: engines that may run it; None: any
+    policy: str | None = None  #: by which of several free engines gets it; None: by the scheduler's own
     after: Dependency | None = None  #: when it may run
     follow: Dependency | None = None  #: where it may run: on engines that ran these
     patience: float | None = None  #: seconds to wait for dependencies

@@ -23,9 +23,11 @@ from ..net import lane
 from ..net.sockets import Context, Poller
 from ..options import EngineSettings
 from ..shm.recorder import Recorder
+from ..wire import reference
 from ..wire.failure import pack_failure
 from ..wire.messages import (
     EACH,
+    HOW,
     PROTOCOL,
     Call,
     Farewell,
@@ -33,6 +35,7 @@ from ..wire.messages import (
     Hello,
     MalformedFrame,
     Need,
+    Printed,
     Refused,
     Stop,
     Work,
@@ -40,6 +43,7 @@ from ..wire.messages import (
     encode,
     to_engine,
 )
+from . import output, verbs
 from .namespace import Namespace
 from .run import Runner
 from .warden import Warden
@@ -74,6 +78,11 @@ class Engine:
         #: that whoever draws a number has it: the main thread the next one, the warden all that are left.
         self.items: tuple[int, Iterator[int]] = (-1, iter(()))
         self._overdue = (-1, 0)  #: task and item to interrupt
+        self._break = False  #: interrupt whatever runs
+        self.capture: output.Capture | None = None  #: of what tasks of views print; None: there was none yet
+        reference.resolve_hook = self.namespace.evaluate
+        verbs.use(self.namespace.names)
+        verbs.forget = self.namespace.forget
         self._runner = Runner(self.namespace, self._recorder, self)
         self._warden = Warden(self, control, settings.host_pid)
         signal.signal(signal.SIGINT, self._on_interrupt)
@@ -92,7 +101,7 @@ class Engine:
                     return
                 else:
                     self._busy = True
-                    if len(self._calls) > 1 or self._calls[0].kind >= EACH:
+                    if len(self._calls) > 1 or self._calls[0].kind & HOW >= EACH:
                         self._warden.watch()
                     self._wire.release()
                     try:
@@ -149,6 +158,23 @@ class Engine:
             else:
                 self._flush()
                 recorder.write(outcome)
+
+    def print(self, id: int, stream: int, text: str) -> bool:
+        """Send what a task wrote to a stream (1: stdout, 2: stderr). Any thread; False where it has to come again."""
+        # The warden does not wait: the main thread may have the wire until an answer has come.
+        if not self._wire.acquire(blocking=threading.get_ident() != self._warden.ident):
+            return False
+        try:
+            self._send(encode(Printed(id, stream, text)))
+            return True
+        finally:
+            self._wire.release()
+
+    def install(self) -> output.Capture:
+        """Begin to capture what tasks of views print."""
+        self.capture = output.installed(self.print)
+        self.capture.waiting = self._warden.watch
+        return self.capture
 
     def ask(self, key: bytes) -> None:
         """Ask for the code of a key, and wait until it, or the reason why not, has come."""
@@ -228,9 +254,19 @@ class Engine:
 
     def _on_interrupt(self, signum: int, frame: object) -> None:
         # Ctrl-C at a terminal reaches engines too, and is the parent's to answer.
-        if self.current >= 0 and (self.current, self.item) == self._overdue:
+        if self.current < 0:
+            return  # it is the parent's to answer
+        if (self.current, self.item) == self._overdue:
             self._overdue = (-1, 0)
-            raise TaskTimeout("the task ran longer than its task_timeout")
+            self._raise(TaskTimeout("the task ran longer than its task_timeout"))
+        elif self._break:
+            self._break = False
+            self._raise(KeyboardInterrupt())
+
+    def _raise(self, error: BaseException) -> None:
+        """Raise in the task, but not in the middle of a piece of its output."""
+        if self.capture is None or not self.capture.postpone(error):
+            raise error
 
     # -- the warden's thread ----------------------------------------------------------------------------------
 
@@ -238,6 +274,8 @@ class Engine:
         """Send what has been waiting while a task runs; False when there is nothing to watch over any more."""
         if not self._busy:
             return False
+        if self.capture is not None:
+            self.capture.flush_late()
         if not self._wire.acquire(blocking=False):
             return True  # the main thread is at the socket itself for a moment
         try:
@@ -270,6 +308,11 @@ class Engine:
                 answer.kept.append(id)
         return answer
 
+    def break_off(self) -> bool:
+        """Mark whatever runs to be interrupted; False where nothing does."""
+        self._break = self.current >= 0
+        return self._break
+
     def overdue(self, id: int, item: int) -> bool:
         """Mark an item of a task as over its time; False where it does not run any more."""
         self._overdue = (id, item)
@@ -283,6 +326,7 @@ def main(settings: EngineSettings, initializer: Any = None, initargs: tuple[Any,
         if initializer is not None:
             try:
                 initializer(*initargs)
+                verbs.remember()
             except BaseException as error:
                 engine.fail(error)
                 raise SystemExit(1) from None

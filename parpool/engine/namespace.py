@@ -9,6 +9,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from ..wire import functions as wire_functions
+from ..wire import reference
 from ..wire.failure import unpack_failure
 from ..wire.fingerprint import fingerprint, is_main_code
 
@@ -32,6 +33,8 @@ class Namespace:
         self.names = _globals_of_main() if names is None else names
         #: where pickle looks for classes of ``__main__``; not always the same
         self._module = sys.modules["__main__"].__dict__
+        #: the code of ``__main__`` that this process inherited or imported: the client has it, too
+        self._inherited = {name: value for name, value in self.names.items() if is_main_code(value)}
         self._later: list[tuple[str, bytes]] = []  #: names to be bound to code that is only referred to
         self._blobs: dict[bytes, bytes] = {}
         self._functions: dict[bytes, Callable[..., Any]] = {}
@@ -46,6 +49,12 @@ class Namespace:
             self._functions.pop(key, None)
             self._code.pop(key, None)
         self._blobs.update(functions)
+
+    def forget(self) -> None:
+        """The names were unbound: what was made of the blobs is to be made, and bound, anew."""
+        self._functions.clear()
+        self._code.clear()
+        self._travelled.clear()
 
     def drop(self, key: bytes) -> None:
         """Forget a blob that turned out to be of no use here."""
@@ -63,7 +72,8 @@ class Namespace:
             if blob is None:
                 raise Missing(key)
             function = self._fetch(blob[1:]) if blob[:1] == b"R" else self._open(key, blob)
-            self._functions[key] = function
+            if not reference.may_refer(blob):  # else it is another one each time
+                self._functions[key] = function
         return function
 
     def _open(self, key: bytes, blob: bytes) -> Any:
@@ -90,6 +100,20 @@ class Namespace:
                     self.bind({reference.qualname: code})
             self._code[reference.key] = code
         return code
+
+    def dump(self, value: Any) -> bytes:
+        """Pickle what a view's task returned: what the client may not have goes by value."""
+        return wire_functions.dump_result(value, self._is_the_clients)
+
+    def _is_the_clients(self, code: Any) -> bool:
+        """Does the client have this code of ``__main__``, because it came from there?"""
+        name = code.__qualname__.partition(".")[0]
+        present = self.names.get(name)
+        return present is not None and (self._travelled.get(name) is present or self._inherited.get(name) is present)
+
+    def evaluate(self, expression: str) -> Any:
+        """What an expression names here."""
+        return eval(reference.compiled(expression), self.names)
 
     def bind_referred(self) -> None:
         """Bind the names that opened code refers to. Raises Missing for code that must be asked for."""

@@ -11,9 +11,10 @@ from ..errors import TaskTimeout, UnmetDependency
 from ..shm.recorder import Recorder
 from ..status import ERROR, OK, OVERTIME, UNMET
 from ..wire.failure import pack_failure, safe_repr
-from ..wire.messages import CALL, EACH, EACHSTAR, INLINE, MAP, Call, encode
+from ..wire.messages import CALL, EACH, EACHSTAR, HOW, INLINE, MAP, VIEW, Call, encode
 from ..wire.payload import NONE, dump_value, dump_values
 from .namespace import Missing, Namespace
+from .output import Capture
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -29,21 +30,28 @@ class Runner:
 
     def run(self, call: Call) -> float:
         """Run a task and report what came of it; gives the time at its end."""
-        if call.kind >= EACH:
-            return self._run_each(call)
+        kind, captured = call.kind, None
+        if kind >= EACH:
+            if kind >= VIEW:
+                captured = self._engine.capture or self._engine.install()
+                kind &= HOW
+            if kind >= EACH:
+                return self._run_each(call, kind, captured)
         engine = self._engine
         self._recorder.begin(call.id, 0)
         started = time()
         try:
             try:
                 function, argument = self._open(call)
+                if captured is not None:
+                    captured.begin(call.id)
                 engine.item = 0
                 engine.current = call.id
-                if call.kind == CALL:
+                if kind == CALL:
                     args, kwds = argument
                     value = function(*args, **kwds)
                     args = kwds = None
-                elif call.kind == MAP:
+                elif kind == MAP:
                     value = [function(item) for item in argument]
                 else:
                     value = [function(*item) for item in argument]
@@ -52,11 +60,16 @@ class Runner:
             argument = None
         except BaseException as error:
             completed = time()
+            if captured is not None:
+                captured.end()
             self._report(call.id, _status(error), 0, started, completed, _pack(error))
             return completed
         completed = time()
         try:
-            if call.kind == CALL:
+            if captured is not None:
+                captured.end()
+                payload = NONE if value is None else self._namespace.dump(value)
+            elif kind == CALL:
                 payload = NONE if value is None else dump_value(value)
             else:
                 payload = dump_values(value)
@@ -69,19 +82,22 @@ class Runner:
             engine.report(encode((call.id, OK, 0, started, completed, payload, 0)), None)
         return completed
 
-    def _run_each(self, call: Call) -> float:
+    def _run_each(self, call: Call, kind: int, captured: Capture | None) -> float:
         """Items that end separately: an outcome for each, in order, from ``call.first`` on."""
-        engine, id, star = self._engine, call.id, call.kind == EACHSTAR
+        engine, id, star = self._engine, call.id, kind == EACHSTAR
+        dump = dump_value if captured is None else self._namespace.dump
         begin = self._recorder.begin
         begin(id, call.first)
         started = time()
         try:
             function, items = self._open(call)
         except BaseException as error:
-            completed, payload = time(), _pack(error)
+            completed, payload, status = time(), _pack(error), _status(error)
             for index in range(call.first, call.count):
-                self._report(id, ERROR, index, started, completed, payload)
+                self._report(id, status, index, started, completed, payload)
             return completed
+        if captured is not None:
+            captured.begin(id)
         numbers = iter(range(call.first, call.count))
         engine.items = id, numbers
         for index in numbers:
@@ -99,9 +115,13 @@ class Runner:
             completed = time()
             if status == OK:
                 try:
-                    payload = NONE if value is None else dump_value(value)
+                    payload = NONE if value is None else dump(value)
                 except Exception as error:
                     status, payload = ERROR, _refuse(error, value)
+            if captured is not None:
+                captured.flush()
+                if index + 1 == call.count or status == UNMET:
+                    captured.end()
             self._report(id, status, index, started, completed, payload)
             if status == UNMET:  # as for this one, so for those behind it: another engine is to have them
                 for rest in numbers:

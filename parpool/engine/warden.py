@@ -15,7 +15,7 @@ from ..net import deaths
 from ..net.sockets import Dealer, Poller
 from ..net.wake import Wake
 from ..shm.session import sweep
-from ..wire.messages import MalformedFrame, Revoke, encode, to_control
+from ..wire.messages import Break, MalformedFrame, Revoke, encode, to_control
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -96,6 +96,6 @@ class Warden(threading.Thread):
             return
         if isinstance(order, Revoke):
             self._control.send(encode(self._engine.give_back(order.ids)))
-        elif self._engine.overdue(order.id, order.item):
+        elif self._engine.break_off() if isinstance(order, Break) else self._engine.overdue(order.id, order.item):
             # A signal, not just an exception: it also ends a sleep or a wait of the main thread.
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)

@@ -15,8 +15,6 @@ from random import Random
 from time import monotonic
 from typing import Any
 
-import msgspec
-
 from .. import __version__
 from ..core.effects import Effects
 from ..core.scheduler import Scheduler
@@ -27,9 +25,10 @@ from ..options import EngineSettings
 from ..shm.session import Session
 from ..wire import messages
 from ..wire.failure import pack_failure
-from ..wire.messages import INLINE, Done, Farewell, Hello, Interrupt, MalformedFrame, Need, Refused, Revoke, Stop, Work
+from ..wire.messages import Break, Done, Farewell, Hello, MalformedFrame, Need, Printed, Refused, Stop, Work
 from .blobs import Blobs
 from .deathwatch import LOOK_EVERY
+from .deeds import Deeds
 from .members import Crew, Member, Members
 from .wires import CONTROL, WORK, Wires
 
@@ -51,6 +50,8 @@ class Host:
         self.on_need: Callable[[bytes], bytes] = lambda key: b""
         #: called when the engines have ended that :meth:`drain` let end
         self.on_all_ended: Callable[[], None] = lambda: None
+        #: called when an engine has joined
+        self.on_joined: Callable[[], None] = lambda: None
         #: is somebody about to submit more?
         self.busy: Callable[[], bool] = lambda: False
         self._quota = quota
@@ -67,6 +68,7 @@ class Host:
             undo.callback(self._wake.close)
             self._wires = Wires(self.session)
             undo.pop_all()
+        self._perform = Deeds(self.scheduler, self.members, self._wires, self.blobs).perform
 
     # -- beginning and end ------------------------------------------------------------------------------------
 
@@ -134,6 +136,29 @@ class Host:
     def abort(self, ids: Iterable[int]) -> Effects:
         """Take back tasks that have not begun."""
         return self.scheduler.abort(ids, monotonic())
+
+    def interrupt(self, ids: Iterable[int]) -> None:
+        """Raise KeyboardInterrupt in what these engines run now."""
+        for member in filter(None, map(self.members.by_id.get, ids)):
+            self._wires.tell(member, messages.encode(Break()))
+
+    def shut_down(self, ids: Iterable[int], restart: bool) -> None:
+        """Let these engines end when what they hold is done; ``restart``: and start others in their places."""
+        for id in ids:
+            if id in self.scheduler.engines:
+                self.members.staff.places -= 0 if restart else 1
+                self._perform(self.scheduler.retire(id))
+
+    def status(self) -> dict[int | str, Any]:
+        """For each engine: the tasks that it holds, those queued for it alone, and how many outcomes it has given."""
+        answer: dict[int | str, Any] = {}
+        apart = 0
+        for id, engine in self.scheduler.engines.items():
+            queue, tasks, member = [task.id for task in engine.own], list(engine.held), self.members.by_id[id]
+            answer[id] = {"queue": queue, "tasks": tasks, "completed": member.completed, "pid": member.pid}
+            apart += len(queue) + len(tasks)
+        answer["unassigned"] = len(self.scheduler.tasks) - apart
+        return answer
 
     def _retire_all(self) -> None:
         self._draining, self._closing = False, True
@@ -250,6 +275,10 @@ class Host:
             self._welcome(member, content)
         elif type(content) is Need:
             self._supply(member, content.key)
+        elif type(content) is Printed:
+            task = self.scheduler.tasks.get(content.id)
+            if task is not None and task.engine == member.id:
+                task.door.printed(member.id, content.stream, content.text)
         elif type(content) is Farewell:
             member.failure = content.failure
 
@@ -260,6 +289,7 @@ class Host:
                 if outcome.frames and body < len(frames):
                     outcome.payload = frames[body]
                     body += 1
+        member.completed += len(content.outcomes)
         self._perform(self.scheduler.outcomes(member.id, content.outcomes, monotonic()))
 
     def _welcome(self, member: Member, hello: Hello) -> None:
@@ -281,6 +311,7 @@ class Host:
             self._wires.send(member, messages.encode(Stop()))
             return
         self._perform(self.scheduler.engine_joined(member.id, monotonic(), self._quota))
+        self.on_joined()
 
     def _supply(self, member: Member, key: bytes) -> None:
         blob = self.on_need(key)
@@ -340,51 +371,7 @@ class Host:
             if self.members.staff.broken:
                 self.on_broken(f"no engine is left and none can be started: {error}")
 
-    # -- effects ----------------------------------------------------------------------------------------------
-
-    def _perform(self, effects: Effects) -> None:
-        """Do what the scheduler asks for."""
-        for id, tasks in effects.send:
-            self._send(id, tasks)
-        for task, outcome, engine in effects.deliver:
-            task.door.deliver(task, outcome, engine)
-        for id, ids in effects.revoke:
-            self._tell(id, Revoke(ids))
-        for id, task_id, item in effects.interrupt:
-            self._tell(id, Interrupt(task_id, item))
-        for id in effects.kill:
-            self.members.kill(id)
-        for id in effects.stop:
-            member = self.members.by_id.get(id)
-            if member is not None:
-                member.stopping = True
-                self._wires.send(member, messages.encode(Stop()))
-
-    def _send(self, id: int, tasks: list[Task]) -> None:
-        member = self.members.by_id[id]
-        functions: dict[bytes, bytes] = {}
-        frames: list[bytes] = []
-        calls: list[tuple[Any, ...]] = []
-        for task in tasks:
-            payload, function = task.payload, task.function
-            if function not in member.known:
-                member.known.add(function)
-                functions[function] = self.blobs.known[function]
-            if len(payload) > INLINE:
-                frames.append(payload)
-                calls.append((task.id, function, b"", task.kind, task.first, task.count, 1))
-            else:
-                calls.append((task.id, function, payload, task.kind, task.first, task.count, 0))
-        forget, member.forget = member.forget, []
-        # Tuples instead of Call objects: the same bytes, and no object made for each.
-        fresh = len(self.scheduler.engines[id].held) == len(tasks)
-        header = messages.encode(Work(calls, functions, forget, fresh))  # type: ignore[arg-type]
-        self._wires.send(member, header, frames, fresh)
-
-    def _tell(self, id: int, order: msgspec.Struct) -> None:
-        member = self.members.by_id.get(id)
-        if member is not None:
-            self._wires.tell(member, messages.encode(order))
+    # -- functions --------------------------------------------------------------------------------------------
 
     def define(self, key: bytes, blob: bytes) -> None:
         """Keep the blob of a function for the engines that will need it (any thread; before the task)."""

@@ -45,6 +45,7 @@ class Member:
         "failure",
         "lane",
         "by_lane",
+        "completed",
     )
 
     def __init__(self, uid: str, id: int, recorder: str | None, pid: int) -> None:
@@ -58,6 +59,7 @@ class Member:
         self.pid = pid
         self.stopping = False
         self.failure: bytes | None = None  #: the packed exception that it could not serve for
+        self.completed = 0  #: outcomes that it has reported
         self.lane: Lane | None = None
         self.by_lane = False  #: may the next message take the lane, though the engine holds something?
 

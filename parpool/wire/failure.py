@@ -2,7 +2,8 @@
 
 An exception leaves an engine three times over: as a pickle, as name and text, and as the text of its traceback. What
 arrives is the exception itself with the remote traceback as its cause; where the pickle cannot be made there, or
-cannot be opened here, a :class:`~parpool.errors.RemoteError` with its name and text.
+cannot be opened here, a :class:`~parpool.errors.RemoteError` with its name and text. (What a view makes of it is in
+``remote.py``.)
 """
 
 from __future__ import annotations
@@ -18,14 +19,16 @@ import msgspec
 from ..errors import RemoteError
 
 
-class _Failure(msgspec.Struct, array_like=True):
-    pickled: bytes
+class Failure(msgspec.Struct, array_like=True):
+    """An exception on its way."""
+
+    pickled: bytes  #: empty: it could not be pickled
     ename: str
     evalue: str
     traceback: str
 
 
-_decode = msgspec.msgpack.Decoder(_Failure).decode
+_decode = msgspec.msgpack.Decoder(Failure).decode
 
 
 def safe_repr(value: object, limit: int = 200) -> str:
@@ -41,24 +44,36 @@ def pack_failure(
     error: BaseException, dumps: Callable[[BaseException], bytes] = pickle.dumps, *, with_traceback: bool = True
 ) -> bytes:
     """Bytes of ``error`` that :func:`unpack_failure` can always open. Frames of parpool itself are left out."""
-    text = ""
-    if with_traceback:
-        try:
-            text = "".join(traceback.format_exception(type(error), error, _own_frames_removed(error)))
-        except BaseException as odd:
-            text = f"{type(error).__name__} (its traceback could not be formatted: {type(odd).__name__})\n"
     try:
         pickled = dumps(error)
     except BaseException:
         pickled = b""
+    ename, evalue = type(error).__name__, text_of(error)
+    if isinstance(error, RemoteError) and error.ename:  # of engines that the task itself has used
+        ename, evalue = str(error.ename), str(error.evalue)
+    text = traceback_of(error) if with_traceback else ""
+    return msgspec.msgpack.encode(Failure(pickled, _encodable(ename), _encodable(evalue), text))
+
+
+def traceback_of(error: BaseException) -> str:
+    """The traceback as text, from the first frame that is not parpool's."""
     try:
-        value = str(error)
+        return _encodable("".join(traceback.format_exception(type(error), error, _own_frames_removed(error))))
     except BaseException as odd:
-        value = f"<text not available: str() raised {type(odd).__name__}>"
+        return f"{type(error).__name__} (its traceback could not be formatted: {type(odd).__name__})\n"
+
+
+def text_of(error: BaseException) -> str:
+    """``str(error)``; where that raises, what it raises."""
+    try:
+        return _encodable(str(error))
+    except BaseException as odd:
+        return f"<text not available: str() raised {type(odd).__name__}>"
+
+
+def _encodable(text: str) -> str:
     # Lone surrogates are legal in a str and not in UTF-8.
-    fields = (type(error).__name__, value, text)
-    ename, evalue, text = (field.encode("utf-8", "backslashreplace").decode() for field in fields)
-    return msgspec.msgpack.encode(_Failure(pickled, ename, evalue, text))
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _own_frames_removed(error: BaseException) -> TracebackType | None:
@@ -72,21 +87,41 @@ def _own_frames_removed(error: BaseException) -> TracebackType | None:
 
 def unpack_failure(data: bytes, engine_id: int | None = None) -> BaseException:
     """The exception that :func:`pack_failure` packed, or a RemoteError in its place."""
-    try:
-        failure = _decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as odd:
-        failure = _Failure(b"", "Exception", f"the engine's account of its failure cannot be read: {odd}", "")
-    error: object = None
-    if failure.pickled:
-        try:
-            error = pickle.loads(failure.pickled)
-        except BaseException:
-            error = None
-    if not isinstance(error, BaseException):
+    failure = read_failure(data)
+    error = rebuild(failure.pickled, failure.traceback)
+    if error is None:
         error = RemoteError(failure.ename, failure.evalue, failure.traceback, engine_id)
-    if failure.traceback:
+        _add_cause(error, failure.traceback)
+    return error
+
+
+def read_failure(data: bytes) -> Failure:
+    """What :func:`pack_failure` packed, not opened yet."""
+    try:
+        return _decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as odd:
+        return Failure(b"", "Exception", f"the engine's account of its failure cannot be read: {odd}", "")
+
+
+def rebuild(pickled: bytes, text: str) -> BaseException | None:
+    """The exception in ``pickled``, with the traceback ``text`` as its cause; None where it cannot be opened here."""
+    if not pickled:
+        return None
+    try:
+        error = pickle.loads(pickled)
+        if not issubclass(type(error), BaseException):
+            return None
+        _add_cause(error, text)
+    except BaseException:
+        return None
+    found: BaseException = error
+    return found
+
+
+def _add_cause(error: BaseException, text: str) -> None:
+    if text:
         import multiprocessing.pool  # only when something failed
 
         remote: Any = vars(multiprocessing.pool)["RemoteTraceback"]  # which the stubs do not know
-        error.__cause__ = remote(f'\n"""\n{failure.traceback}"""')
-    return error
+        # Not by assignment: a class may forbid that, as frozen dataclasses do.
+        BaseException.__setattr__(error, "__cause__", remote(f'\n"""\n{text}"""'))

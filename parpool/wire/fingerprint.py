@@ -70,6 +70,7 @@ def _parts(value: Any, seen: set[int]) -> Iterator[bytes]:
                 yield from _member_parts(name, member, seen)
     else:
         yield type(value).__qualname__.encode()
+        yield _constant(getattr(value, "_conditions", ()))  # of a function with dependencies
         yield from _parts(value.__wrapped__, seen)
 
 

@@ -15,6 +15,7 @@ import io
 import pickle
 import sys
 from collections import OrderedDict
+from collections.abc import Callable
 from hashlib import blake2b
 from types import BuiltinFunctionType, FunctionType
 from typing import Any, NamedTuple
@@ -26,7 +27,7 @@ from .fingerprint import MAIN, fingerprint, is_main_code, referred
 from .payload import PROTOCOL
 
 KEPT = 1024  #: functions and classes that a book remembers
-SERIALIZERS = ("cloudpickle", "dill")
+SERIALIZERS = ("cloudpickle", "dill", "pickle")  #: the last: nothing goes by value
 
 
 class Function(NamedTuple):
@@ -56,13 +57,17 @@ class _Reference(msgspec.Struct, array_like=True):
 decode_reference = msgspec.msgpack.Decoder(_Reference).decode
 
 
+def by_name(module: str, name: str) -> Function:
+    """A function of a module that the engines have, and this process need not."""
+    blob = b"Pc" + f"{module}\n{name}\n.".encode()  # pickle's opcode for what a module has
+    return Function(blake2b(blob, digest_size=16).digest(), blob, name)
+
+
 class FunctionBook:
     """The functions that a client has sent, and how engines that lack them can be given them."""
 
     def __init__(self, serializer: str = "cloudpickle") -> None:
-        if serializer not in SERIALIZERS:
-            raise ValueError(f"serializer must be one of {', '.join(map(repr, SERIALIZERS))}, not {serializer!r}")
-        self._serializer = serializer
+        self.use(serializer)
         #: what ``__main__`` defined when the book was opened, by name: engines may have it
         self._inherited = {
             name: value for name, value in list(vars(sys.modules["__main__"]).items()) if is_main_code(value)
@@ -70,6 +75,12 @@ class FunctionBook:
         self._known: dict[Any, _Known] = {}
         #: key -> the code of ``__main__`` that may be asked for by value
         self._code: OrderedDict[bytes, Any] = OrderedDict()
+
+    def use(self, serializer: str) -> None:
+        """How what goes by value goes, from here on. Raises ValueError for a name that is none."""
+        if serializer not in SERIALIZERS:
+            raise ValueError(f"serializer must be one of {', '.join(map(repr, SERIALIZERS))}, not {serializer!r}")
+        self._serializer = serializer
 
     def function(self, function: Any) -> Function:
         """Key and blob of a callable. Raises SerializationError where it cannot travel."""
@@ -167,6 +178,11 @@ class FunctionBook:
     def _by_value(
         self, value: Any, root: Any = None, roots: tuple[str, ...] = (), refusal: Exception | None = None
     ) -> bytes:
+        if self._serializer == "pickle":
+            from .diagnose import explain
+
+            reason = refusal or pickle.PicklingError("it can only go by value, and the serializer is 'pickle'")
+            raise explain(value, reason, roots) from reason
         from .byvalue import dumps  # imports cloudpickle: only when something needs it
 
         def refer(code: Any) -> tuple[Any, ...] | None:
@@ -209,6 +225,33 @@ def _name(function: Any) -> str:
     return name if isinstance(name, str) else type(function).__qualname__
 
 
+def dump_result(value: Any, shared: Callable[[Any], bool]) -> bytes:
+    """Pickle a result: by value what plain pickle refuses, and code of ``__main__`` that is not ``shared``.
+
+    Raises what plain pickle raised, where the other way fails too.
+    """
+    try:
+        data = pickle.dumps(value, PROTOCOL)
+        if b"_main__" not in data:
+            return data
+        refusal: Exception | None = None
+    except Exception as error:
+        refusal = error
+    from .byvalue import dumps
+
+    def refer(code: Any) -> tuple[Any, ...] | None:
+        if getattr(code, "__module__", None) in MAIN and is_main_code(code) and shared(code):
+            return of_main, (code.__qualname__,)
+        return None
+
+    try:
+        return dumps(value, refer=refer)
+    except Exception:
+        if refusal is None:
+            return data
+        raise refusal from None
+
+
 #: Set by the engine: gives the code that a packed reference names. Raises LookupError where it must ask first.
 fetch_hook: Any = None
 
@@ -217,8 +260,13 @@ def fetch(packed: bytes) -> Any:
     """What a reference inside a pickle becomes when it is opened."""
     if fetch_hook is not None:
         return fetch_hook(packed)
+    return of_main(decode_reference(packed).qualname)
+
+
+def of_main(qualname: str) -> Any:
+    """What a name means in this process's ``__main__``."""
     found: Any = sys.modules["__main__"]
-    for name in decode_reference(packed).qualname.split("."):
+    for name in qualname.split("."):
         found = getattr(found, name)
     return found
 

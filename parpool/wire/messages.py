@@ -8,8 +8,8 @@ follow it as frames of their own.
 socket    direction           messages
 ========  ==================  ===========================================================
 work      host to engine      :class:`Work`, :class:`Stop`, :class:`Refused`
-work      engine to host      :class:`Hello`, :class:`Done`, :class:`Need`, :class:`Farewell`
-control   host to engine      :class:`Revoke`, :class:`Interrupt`
+work      engine to host      :class:`Hello`, :class:`Done`, :class:`Need`, :class:`Printed`, :class:`Farewell`
+control   host to engine      :class:`Revoke`, :class:`Interrupt`, :class:`Break`
 control   engine to host      :class:`GivenBack`
 ========  ==================  ===========================================================
 """
@@ -34,6 +34,8 @@ MAP = 1  #: a sequence of items; one outcome, the list of values
 STARMAP = 2  #: the same with an argument tuple an item
 EACH = 3  #: a sequence of items; an outcome for each
 EACHSTAR = 4  #: the same with an argument tuple an item
+HOW = 7  #: the bits of ``kind`` that say the above
+VIEW = 8  #: a flag beside it: what the task prints comes home, and its value may go by value
 
 
 class MalformedFrame(Exception):
@@ -117,6 +119,14 @@ class Farewell(msgspec.Struct, array_like=True, tag=13):
     failure: bytes
 
 
+class Printed(msgspec.Struct, array_like=True, tag=14):
+    """Text that a task wrote to ``stream`` (1: stdout, 2: stderr). Comes before the outcome of the task."""
+
+    id: int
+    stream: int
+    text: str
+
+
 class Revoke(msgspec.Struct, array_like=True, tag=20):
     """Give back these tasks, or the last items of them, if they have not begun."""
 
@@ -130,6 +140,10 @@ class Interrupt(msgspec.Struct, array_like=True, tag=21):
     item: int
 
 
+class Break(msgspec.Struct, array_like=True, tag=23):
+    """Raise KeyboardInterrupt in the task that runs, if one does."""
+
+
 class GivenBack(msgspec.Struct, array_like=True, tag=22):
     """Answer to Revoke: the tasks given back, those that had begun or ended, and, of tasks in whose items the engine
     was, the first of those items that it had not begun."""
@@ -140,8 +154,8 @@ class GivenBack(msgspec.Struct, array_like=True, tag=22):
 
 
 ToEngine: TypeAlias = Work | Stop | Refused
-FromEngine: TypeAlias = Hello | Done | Need | Farewell
-ToControl: TypeAlias = Revoke | Interrupt
+FromEngine: TypeAlias = Hello | Done | Need | Farewell | Printed
+ToControl: TypeAlias = Revoke | Interrupt | Break
 
 # RecursionError: nested junk behind a whole message, which msgspec skips by recursion.
 _MALFORMED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)

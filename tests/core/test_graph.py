@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 from world import CheckedTask, World
 
@@ -66,6 +69,22 @@ def test_verdicts(world: World, how: dict[str, bool], statuses: list[int], verdi
     assert world.statuses(3) == ([] if verdict is None else [verdict])
 
 
+def test_any_of_several_is_met_by_the_first(world: World) -> None:
+    world.join(1)
+    first, second = frozenset({0}), frozenset({1})
+    world.submit(task(1, targets=first), task(2, targets=second), task(3, after=on(1, 2, all=False), targets=first))
+    run_one(world)
+    run_one(world)
+    assert world.statuses(3) == [OK] and not world.statuses(2)
+
+
+def test_one_task_may_be_named_twice(world: World) -> None:
+    excluded = on(1, success=False, failure=True)
+    world.submit(task(1), task(2), task(3, after=excluded, follow=on(1, 2)), task(4, after=on(1, 2), follow=excluded))
+    run_one(world)
+    assert world.statuses(3) == world.statuses(4) == [IMPOSSIBLE], "whatever becomes of 2"
+
+
 def test_nothing_named_is_met(world: World) -> None:
     world.submit(task(1, after=on()), task(2, after=on(all=False)), task(3, follow=on()))
     world.settle()
@@ -109,11 +128,75 @@ def test_ends_are_remembered_for_a_bounded_time(world: World, monkeypatch: pytes
     assert world.statuses(1002) == [IMPOSSIBLE]
 
 
+def test_of_many_ends_the_newest_are_remembered(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph_module, "REMEMBERED", 64)
+    world.submit(*(task(id) for id in range(200)))
+    world.settle()
+    kept = list(world.scheduler._ledger.graph.ends)
+    assert 60 <= len(kept) <= 64
+    assert kept == sorted(world.ended_at, key=list(world.ended_at).index)[-len(kept) :]
+
+
+def test_each_end_is_remembered_as_it_was() -> None:
+    world = World()
+    world.join(0)
+    world.join(1)
+    ends = list(enumerate([(0, OK), (1, OK), (1, ERROR), (0, ERROR), (0, OK), (0, OK), (1, OK)]))
+    for id, (engine, status) in ends:
+        world.submit(task(id, targets=frozenset({engine})))
+        run_one(world, engine, status)
+    for id, (_, status) in ends:
+        met = {"success": status == OK, "failure": status != OK}
+        world.submit(task(100 + id, follow=on(id, **met)))
+        world.submit(task(200 + id, after=on(id, success=not met["success"], failure=not met["failure"])))
+    world.settle()
+    assert [world.outcomes[100 + id, 0] for id, _ in ends] == [(OK, engine) for _, (engine, _) in ends]
+    assert [world.statuses(200 + id) for id, _ in ends] == [[IMPOSSIBLE]] * len(ends)
+
+
 def test_ends_of_tasks_that_nobody_is_to_name_are_not_kept(world: World) -> None:
     world.submit(CheckedTask(1, b"f"), CheckedTask(2, b"f", after=on(1)))
     world.settle()
     assert world.statuses(2) == [OK]
     assert not world.scheduler._ledger.graph.ends
+
+
+def test_L7_C14_after_is_about_time_alone() -> None:
+    world = World()
+    world.join(0)
+    world.join(1)
+    world.submit(task(1, targets=frozenset({0})), task(2, after=on(1), targets=frozenset({1})), task(3, after=on(2)))
+    run_one(world)
+    assert not world.statuses(2) and not world.statuses(3)
+    run_one(world, 1)
+    assert world.outcomes[2, 0] == (OK, 1)
+    world.settle()
+    assert world.statuses(3) == [OK]
+
+
+def test_L8_C15_follow_is_about_place_and_time() -> None:
+    world = World()
+    for id in range(4):
+        world.join(id)
+    world.submit(task(1, targets=frozenset({2})), *(task(id, follow=on(1)) for id in range(2, 12)))
+    assert not any(world.engines[id].works for id in (0, 1, 3))
+    world.settle()
+    assert {world.outcomes[id, 0] for id in range(2, 12)} == {(OK, 2)}
+
+
+def test_both_after_and_follow_must_be_met() -> None:
+    world = World()
+    world.join(0)
+    world.join(1)
+    world.submit(task(1, targets=frozenset({0})), task(2, targets=frozenset({1})), task(3, after=on(1), follow=on(2)))
+    run_one(world, 0)
+    assert not world.statuses(3)
+    run_one(world, 1)
+    world.settle()
+    assert world.outcomes[3, 0] == (OK, 1)
+    world.submit(task(4, after=on(1), follow=on(2)), task(5, after=on(1, success=False, failure=True), follow=on(2)))
+    world.settle()
+    assert world.outcomes[4, 0] == (OK, 1) and world.statuses(5) == [IMPOSSIBLE]
 
 
 def test_follow_runs_where_the_other_ran() -> None:
@@ -152,7 +235,7 @@ def test_a_follower_that_is_run_again_still_follows() -> None:
     assert world.statuses(3) == [-1], "it may run where 2 ran and nowhere else, and that engine died"
 
 
-def test_patience(world: World) -> None:
+def test_L9_C16_patience(world: World) -> None:
     world.submit(task(1), task(2, after=on(1), patience=5.0), task(3, after=on(2), patience=5.0))
     assert world.scheduler.wake_at() == world.now + 5.0
     world.pass_time(4.9)
@@ -199,3 +282,17 @@ def test_a_chunk_has_succeeded_when_all_its_items_have(world: World) -> None:
     run_one(world, status=ERROR)
     run_one(world, status=OK)
     assert world.statuses(2) == [IMPOSSIBLE]
+
+
+def test_the_benchmark(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    monkeypatch.delitem(sys.modules, "graph", raising=False)
+    import graph as benchmark
+
+    for tasks in (benchmark.chain(20), benchmark.dag(30, 60), benchmark.plain(30)):
+        for at_once in (True, False):
+            assert benchmark.run(tasks, 3, at_once)[1].stale == 0
+            tasks = [type(task)(task.id, task.function, after=task.after, remembered=True) for task in tasks]
+    assert sum(len(task.after.ids) for task in benchmark.dag(30, 60) if task.after) == 60
+    benchmark.main(["--chain", "10", "--nodes", "20", "--edges", "30", "--plain", "50", "--repeat", "1"])
+    assert len(capsys.readouterr().out.splitlines()) == 7

@@ -47,6 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "client": {"errors", "status", "options", "wire", "net", "shm"},
     # It makes the tasks that it hands to the host.
     "client.link": {"errors", "status", "options", "wire", "net", "shm", "host", "core.state", "core.effects"},
+    "client.control": {"errors", "net", "host"},  # a part of the link
     "pool": {"errors", "options", "client", "launch"},
     "context": {"pool"},
     "patching": {"pool"},

@@ -18,8 +18,8 @@ from parpool import Pool, TaskTimeout
 @pytest.fixture(scope="module")
 def pool() -> Iterator[Pool]:
     with Pool(2) as made:
-        while len(made.client) < 2:  # its threads and sockets are no test's leftover
-            made.map_async(abs, [-1] * 8, 1, callback=lambda value: None).get()
+        assert len(made.client) == 2  # its threads and sockets are no test's leftover
+        made.map_async(abs, [-1] * 8, 1, callback=lambda value: None).get()
         with pytest.raises(TaskTimeout):
             made.map(time.sleep, [5, 5], 1, task_timeout=0.05)
         yield made
@@ -222,12 +222,19 @@ def test_get_context_of_what_is_none() -> None:
         parpool.get_context("no_such")
 
 
+#: What the constructors of these take; the others take a text.
+ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    "RemoteError": ("a", "b"),
+    "CompositeError": ("several", [("ValueError", "no", "", {"engine_id": 0, "method": "apply"})]),
+}
+
+
 def test_errors_can_be_pickled() -> None:
     import pickle
 
     for name in parpool.__all__:
         kind = getattr(parpool, name)
         if isinstance(kind, type) and issubclass(kind, parpool.ParpoolError):
-            error = kind("a", "b") if kind is parpool.RemoteError else kind("text")
+            error = kind(*ARGUMENTS.get(name, ("text",)))
             again = pickle.loads(pickle.dumps(error))
             assert type(again) is kind and again.args == error.args and str(again) == str(error)

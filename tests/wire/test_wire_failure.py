@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from parpool import Pool, RemoteError, TaskTimeout
-from parpool.wire.failure import pack_failure, safe_repr, unpack_failure
+from parpool.wire.failure import pack_failure, read_failure, safe_repr, unpack_failure
 
 
 class TwoArguments(Exception):
@@ -51,6 +51,11 @@ class BadReduce(Exception):
 class NotAnException(Exception):
     def __reduce__(self) -> Any:
         return str, ("a text",)
+
+
+class NoSetting(Exception):
+    def __setattr__(self, name: str, value: object) -> None:
+        raise TypeError("not to be set")
 
 
 class ExitsOnLoad(Exception):
@@ -149,6 +154,28 @@ def test_a_circle_of_causes() -> None:
     one, two = ValueError(1), ValueError(2)
     one.__cause__, two.__cause__ = two, one
     assert there_and_back(one).args == (1,)
+
+
+def test_a_class_that_forbids_to_set_attributes() -> None:
+    back = there_and_back(NoSetting("n"))
+    assert type(back) is NoSetting and "NoSetting: n" in str(back.__cause__)
+
+
+def test_a_remote_error_says_what_it_was_at_first() -> None:
+    error = RemoteError("KeyError", "'k'", "Traceback ...\nKeyError: 'k'\n", 7)
+    failure = read_failure(pack_failure(error))
+    assert (failure.ename, failure.evalue) == ("KeyError", "'k'")
+    back = there_and_back(error)
+    assert isinstance(back, RemoteError) and back.engine_id == 7 and back.args == error.args
+    named = type("Named", (RemoteError,), {"__init__": lambda self: None})()
+    assert read_failure(pack_failure(named)).ename == "Named"
+
+
+def test_a_remote_error_of_a_pool_is_printed_with_the_remote_frames_once() -> None:
+    back = there_and_back(caught(lambda: raise_two_arguments(0)))
+    assert str(back) == "TwoArguments(a and 1)"
+    printed = "".join(traceback.format_exception(type(back), back, None))
+    assert printed.count('raise TwoArguments("a", 1)') == 1
 
 
 def test_safe_repr() -> None:

@@ -1,0 +1,116 @@
+"""What is known of the tasks of a result: who ran them, when, how they ended, and what they printed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from time import time
+from typing import TYPE_CHECKING, Any
+
+from .outcome import WORDS, Arrived
+
+if TYPE_CHECKING:
+    from .contract import Link
+
+
+class Account:
+    """The part of a result that tells of its tasks. Nothing here is made before it is asked for."""
+
+    _link: Link
+    _submitted: float
+    _done: bool
+    _after: Sequence[str] = ()
+    _follow: Sequence[str] = ()
+    _printed: list[tuple[int, str]] | None = None
+
+    @property
+    def metadata(self) -> Any:
+        """A dict on the task that ran (a list of dicts for several, one a task): who ran it, when, how it ended.
+
+        Keys: ``msg_id, submitted, started, completed, received, engine_id, engine_uuid, after, follow, status, stdout,
+        stderr``. Times are aware :class:`~datetime.datetime` objects in UTC, or None while unknown.
+        """
+        return [self._describe(arrived) for arrived in self._arrived()]
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the call was submitted, until it ended or until now."""
+        return (max((a.received for a in self._arrived()), default=time()) if self._done else time()) - self._submitted
+
+    @property
+    def serial_time(self) -> float:
+        """Seconds that the tasks which have ended took on their engines, added up."""
+        return sum(max(0.0, a.completed - a.started) for a in self._arrived())
+
+    @property
+    def wall_time(self) -> float:
+        """Seconds from the submission to the arrival of the last outcome; while there is none, until now."""
+        return self.elapsed
+
+    @property
+    def speedup(self) -> float:
+        """How many times faster this was than one engine alone: ``serial_time / wall_time``."""
+        return self.serial_time / self.wall_time if self.wall_time > 0 else 0.0
+
+    @property
+    def timeline(self) -> list[dict[str, Any]]:
+        """Who ran what and when, for a chart: a dict for each task that has ended, in the order of their start.
+
+        Keys: ``engine_id``, ``msg_id``, ``items`` (how many it answers for), and ``started`` and ``completed`` in
+        seconds since the submission.
+        """
+        begun = self._submitted
+        lines = [
+            {
+                "engine_id": a.engine,
+                "msg_id": self._link.msg_id(a.id),
+                "items": a.size,
+                "started": a.started - begun,
+                "completed": a.completed - begun,
+            }
+            for a in self._arrived()
+            if a.started
+        ]
+        return sorted(lines, key=lambda line: line["started"])
+
+    @property
+    def progress(self) -> int:
+        """How many of its ``len()`` items have ended."""
+        return sum(a.size for a in self._arrived())
+
+    @property
+    def stdout(self) -> Any:
+        """What the task has printed so far (a list of strings for several targets). Only views' tasks are captured."""
+        return self._text(1)
+
+    @property
+    def stderr(self) -> Any:
+        """What it has written to stderr so far."""
+        return self._text(2)
+
+    def _text(self, stream: int) -> str:
+        return "".join([text for number, text in list(self._printed or ()) if number == stream])
+
+    def _describe(self, arrived: Arrived) -> dict[str, Any]:
+        engine = arrived.engine
+        return {
+            "msg_id": self._link.msg_id(arrived.id),
+            "submitted": _date(self._submitted),
+            "started": _date(arrived.started),
+            "completed": _date(arrived.completed),
+            "received": _date(arrived.received),
+            "engine_id": engine,
+            "engine_uuid": None if engine is None else self._link.engine_uuid(engine),
+            "after": list(self._after),
+            "follow": list(self._follow),
+            "status": WORDS.get(arrived.status, "error") if arrived.received else "pending",
+            "stdout": self._text(1),
+            "stderr": self._text(2),
+        }
+
+    def _arrived(self) -> list[Arrived]:
+        raise NotImplementedError
+
+
+def _date(seconds: float) -> datetime | None:
+    return datetime.fromtimestamp(seconds, timezone.utc) if seconds else None

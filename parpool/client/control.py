@@ -1,0 +1,119 @@
+"""What a client can ask about the engines of a host in its own process, and tell them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ..errors import NoEngines
+from ..host.host import Host
+from ..net.loop import Baton, wake_waiters
+
+
+class Control:
+    """Engines by their ids. Whatever changes something is an order to the host, carried out between two events."""
+
+    def __init__(self, host: Host, baton: Baton, check: Callable[[], None]) -> None:
+        self._host = host
+        self._baton = baton
+        self._check = check
+        self._gatherings: list[Gathering] = []
+        host.on_joined = self._look
+
+    def ids(self) -> list[int]:
+        """The engines that serve now, ascending."""
+        return sorted(list(self._host.scheduler.engines))  # a copy first: another thread may change it
+
+    def serves(self, id: int) -> bool:
+        """Does this engine serve now?"""
+        return id in self._host.scheduler.engines
+
+    def status(self) -> dict[int | str, Any]:
+        """For each engine what it holds (``tasks``), what is queued for it alone (``queue``), and what it has done."""
+        answer: dict[int | str, Any] = {}
+        self.ask(lambda: answer.update(self._host.status()))
+        return answer
+
+    def interrupt(self, ids: Iterable[int]) -> None:
+        """Raise KeyboardInterrupt in what these engines run now."""
+        asked = list(ids)
+        self.ask(lambda: self._host.interrupt(asked))
+
+    def shut_down(self, ids: Iterable[int], restart: bool) -> None:
+        """Let these engines end when what they hold is done; ``restart``: and start others in their places."""
+        asked = list(ids)
+        self.ask(lambda: self._host.shut_down(asked, restart))
+
+    def wait_for(self, count: int, timeout: float | None) -> bool:
+        """Wait until ``count`` engines serve; False when ``timeout`` seconds went by first.
+
+        Raises NoEngines where there will never be so many, and whatever keeps engines from starting.
+        """
+        if len(self._host.scheduler.engines) >= count:
+            return True
+        gathering = Gathering(count)
+        self._host.order(lambda: self._gather(gathering))
+        came = self._baton.wait(gathering, timeout)
+        self._check()
+        if gathering.hopeless:
+            raise NoEngines(
+                f"{count} engines were asked for, and {len(self._host.scheduler.engines)} serve: "
+                f"there are places for {self._host.members.staff.places}"
+            )
+        return came and len(self._host.scheduler.engines) >= count
+
+    def ask(self, action: Callable[[], object]) -> None:
+        """Have the host do something between two events, and wait until it is done."""
+        errand = Errand()
+
+        def act() -> None:
+            try:
+                action()
+            finally:
+                errand.finish()
+
+        self._check()
+        self._host.order(act)
+        self._baton.wait(errand)
+
+    def give_up(self) -> None:
+        """No engine will come any more."""
+        for gathering in self._gatherings:
+            gathering.finish()
+        self._gatherings.clear()
+
+    def _gather(self, gathering: Gathering) -> None:
+        self._gatherings.append(gathering)
+        self._look()
+
+    def _look(self) -> None:
+        """Engines have come, or none will: who waited for that?"""
+        staff, there = self._host.members.staff, len(self._host.scheduler.engines)
+        for gathering in self._gatherings[:]:
+            gathering.hopeless = there < gathering.count and (staff.broken or staff.places < gathering.count)
+            if there >= gathering.count or gathering.hopeless:
+                self._gatherings.remove(gathering)
+                gathering.finish()
+
+
+class Errand:
+    """Something to wait for."""
+
+    def __init__(self) -> None:
+        self._done = False
+        self._parked: list[threading.Lock] | None = None
+
+    def finish(self) -> None:
+        """It has come about."""
+        self._done = True
+        wake_waiters(self)
+
+
+class Gathering(Errand):
+    """So many engines."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+        self.hopeless = False

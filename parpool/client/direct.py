@@ -1,0 +1,293 @@
+"""DirectView: calls on each of some engines, and their namespaces as though they were here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ..wire.functions import Function, by_name
+from .call import ViewResult
+from .joined import JoinedResult
+from .partition import distribution, flattened
+from .result import AsyncResult
+from .view import View
+
+if TYPE_CHECKING:
+    from .client import Client
+    from .imports import Importer, SyncImports
+
+#: Where engines have the functions that act in their namespace. They go by name: they are no business of this process.
+VERBS = "parpool.engine.verbs"
+
+
+class DirectView(View):
+    """One engine, several, or ``'all'``: each gets every call, in the order in which the calls are made.
+
+    With one engine (an int) calls give bare values, else lists in the order of ``targets``. ``'all'`` means the engines
+    that serve when a call is made; a list stays as it is. The namespace of the engines is a dict here: ``view['a'] = 5``,
+    ``view['a']``.
+
+    Methods that take ``targets``, ``block`` and ``track`` use those in the place of the view's own.
+    """
+
+    balanced: ClassVar[bool] = False
+
+    def __init__(self, client: Client, targets: int | tuple[int, ...] | str) -> None:
+        super().__init__(client, targets)
+
+    def _apply(self, f: Callable[..., Any], args: Any, kwargs: Any) -> AsyncResult:
+        return self._call(f, args, kwargs, self._targets)
+
+    def _call(
+        self,
+        f: Callable[..., Any] | Function,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        targets: Any,
+        method: str = "apply",
+    ) -> AsyncResult:
+        """A call on each target: packed once, whatever their number."""
+        link = self._link
+        function, payload = link.pack(f, args, kwargs)
+        if isinstance(targets, int):
+            self.client.check_target(targets)
+            result = ViewResult(link, self.client, self._records)
+            result._method = method
+            link.send(result, function, payload, self._form_for(targets))
+            return result
+        return self._send_each([(id, function, payload) for id in self.client.targets_of(targets)], method)
+
+    def _send_each(
+        self,
+        calls: Sequence[tuple[int, Any, bytes]],
+        method: str,
+        assemble: Callable[[list[Any]], Any] | None = None,
+        kind: int = 0,
+    ) -> JoinedResult:
+        link = self._link
+        parts = [ViewResult(link, self.client, self._records) for _ in calls]
+        joined = JoinedResult(link, self.client, parts, method, assemble)
+        for part, (id, function, payload) in zip(parts, calls, strict=True):
+            joined.take(part)
+            part._method = method
+            link.send(part, function, payload, self._form_for(id, kind))
+        return joined
+
+    def _form_for(self, target: int, kind: int = 0) -> Any:
+        """The form of a task for one engine."""
+        form = self._forms.get((target, kind))
+        if form is None:
+            terms = self._terms | {"targets": frozenset((target,)), "kind": self._terms["kind"] | kind}
+            form = self._forms[target, kind] = self._link.form(terms)
+        return form
+
+    def _renew(self) -> None:
+        super()._renew()
+        self._forms: dict[tuple[int, int], Any] = {}
+
+    def _verb(
+        self, name: str, *args: Any, targets: Any = None, block: bool | None = None, method: str | None = None
+    ) -> Any:
+        """A function of the engines' verbs on the targets."""
+        function = _verb(name)
+        chosen = self._targets if targets is None else self.client.normal(targets)
+        result = self._call(function, args, {}, chosen, method or name)
+        return self._give(result, self.block if block is None else block)
+
+    # -- code -------------------------------------------------------------------------------------------------
+
+    def execute(self, code: str, silent: bool = True, targets: Any = None, block: bool | None = None) -> Any:
+        """Run a string of Python in the engines' namespaces.
+
+        The value is that of a last expression, shown as at a prompt, and ``display_outputs()`` of the result shows it
+        with what was printed. ``silent=False`` shows both when the call blocks.
+        """
+        if not isinstance(code, str):
+            raise TypeError(
+                f"execute takes a string of Python code, not {type(code).__name__}: use apply for functions"
+            )
+        result = self._verb("execute", code, targets=targets, block=False)
+        if not (self.block if block is None else block):
+            return result
+        try:
+            return result.get()
+        finally:
+            if not silent and result.ready():
+                result.display_outputs()
+
+    def run(self, filename: str | os.PathLike[str], targets: Any = None, block: bool | None = None) -> Any:
+        """Run a file of Python in the engines' namespaces. The file is read here."""
+        with open(filename, "rb") as file:
+            source = file.read()
+        return self._verb("run", _decoded(source), os.fspath(filename), targets=targets, block=block)
+
+    def sync_imports(self, local: bool = True, quiet: bool = False) -> SyncImports:
+        """A context manager: what is imported within it is imported on the engines, too.
+
+        With ``local=False`` only there, so that it need not be installed here. ``quiet`` does not print what is done.
+        """
+        from .imports import SyncImports
+
+        return SyncImports(self, local, quiet)
+
+    @property
+    def importer(self) -> Importer:
+        """Imports on the engines as attributes: ``view.importer('numpy', as_='np')``."""
+        from .imports import Importer
+
+        return Importer(self)
+
+    # -- names ------------------------------------------------------------------------------------------------
+
+    def push(
+        self, ns: dict[str, Any], targets: Any = None, block: bool | None = None, track: bool | None = None
+    ) -> Any:
+        """Bind names in the engines' namespaces. Pickled once, whatever the number of engines."""
+        if not isinstance(ns, dict):
+            raise TypeError(f"push takes a dict of names and values, not {type(ns).__name__}")
+        return self._verb("push", ns, targets=targets, block=block)
+
+    def pull(self, names: Any, targets: Any = None, block: bool | None = None) -> Any:
+        """The value of a name (or of an expression such as ``'a[3]'``), or a list of them for several names."""
+        if not isinstance(names, str):
+            names = list(names)
+            for name in names:
+                if not isinstance(name, str):
+                    raise TypeError(f"names are strings, not {name!r}")
+        return self._verb("pull", names, targets=targets, block=block)
+
+    def scatter(
+        self,
+        key: str,
+        seq: Any,
+        dist: str = "b",
+        flatten: bool = False,
+        targets: Any = None,
+        block: bool | None = None,
+        track: bool | None = None,
+    ) -> Any:
+        """Cut a sequence into a part for each engine, and bind each part there under ``key``.
+
+        ``dist`` ``'b'``: contiguous blocks; ``'r'``: dealt out like cards. ``flatten``: a part of one item becomes the
+        bare item.
+        """
+        ids = self.client.targets_of(self._targets if targets is None else self.client.normal(targets))
+        parts = distribution(dist).cut(seq, len(ids)) if ids else []
+        if type(seq) is range:
+            parts = [list(part) for part in parts]
+        link, verb = self._link, _verb("push")
+        calls = []
+        for id, part in zip(ids, parts, strict=True):
+            function, payload = link.pack(verb, ({key: flattened(part) if flatten else part},), {})
+            calls.append((id, function, payload))
+        return self._give(self._send_each(calls, "scatter"), self.block if block is None else block)
+
+    def gather(self, key: str, dist: str = "b", targets: Any = None, block: bool | None = None) -> Any:
+        """The parts that are bound under ``key`` on the engines, as one whole again."""
+        ids = self.client.targets_of(self._targets if targets is None else self.client.normal(targets))
+        function, payload = self._link.pack(_verb("pull"), (key,), {})
+        calls = [(id, function, payload) for id in ids]
+        joined = self._send_each(calls, "gather", distribution(dist).join)
+        return self._give(joined, self.block if block is None else block)
+
+    def __getitem__(self, key: Any) -> Any:
+        """``view['a']``: what the name means on the engines, always waited for."""
+        return self.pull(key, block=True)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        """``view['a'] = value``: bind the name on the engines, and wait until it is."""
+        self.push({key: value}, block=True)
+
+    def __delitem__(self, key: str) -> None:
+        """``del view['a']``: unbind the name on the engines."""
+        self._verb("delete", [key], block=True)
+
+    def __contains__(self, key: str) -> bool:
+        """Is the name bound on every engine of the view?"""
+        return all(key in names for names in self._each_keys())
+
+    def get(self, key: str) -> Any:
+        """``view[key]``."""
+        return self[key]
+
+    def update(self, ns: dict[str, Any]) -> Any:
+        """:meth:`push`."""
+        return self.push(ns)
+
+    def keys(self) -> Any:
+        """The names that are bound on the engines, without those that begin with two underscores."""
+        return self._verb("keys", block=True)
+
+    def _each_keys(self) -> list[list[str]]:
+        names = self.keys()
+        return [names] if isinstance(self._targets, int) else names
+
+    def clear(self, targets: Any = None, block: bool | None = None) -> Any:
+        """Unbind all names of the engines' namespaces, but for those that they began with."""
+        return self._verb("clear", targets=targets, block=block)
+
+    # -- maps -------------------------------------------------------------------------------------------------
+
+    def _map(self, f: Callable[..., Any], sequences: tuple[Iterable[Any], ...], options: dict[str, Any]) -> AsyncResult:
+        return self._map_of(f, sequences, **options)
+
+    def _map_of(
+        self,
+        f: Callable[..., Any],
+        sequences: tuple[Iterable[Any], ...],
+        dist: str = "b",
+        bound: bool | None = None,
+        track: bool | None = None,
+    ) -> AsyncResult:
+        """Each engine gets one part of the items, and gives a list."""
+        from ..wire.messages import MAP, STARMAP
+
+        ids, rule = self.client.targets_of(self._targets), distribution(dist)
+        star = len(sequences) > 1
+        parts = [
+            list(zip(*part, strict=True)) if star else part[0]
+            for part in rule.cut_together(sequences, max(1, len(ids)))
+        ]
+        link = self._link
+        function = link.function(f)
+        calls = [(id, function, link.dumps(part)) for id, part in zip(ids, parts, strict=True) if len(part)]
+        return self._send_each(calls, "map", lambda lists: rule.join(lists, text=False), STARMAP if star else MAP)
+
+    def imap(self, f: Callable[..., Any], /, *sequences: Iterable[Any], **options: Any) -> Iterator[Any]:
+        """An iterator over ``f(*items)``, in order: the values of an engine as soon as it has done its part."""
+        result = self._map(f, sequences, options)
+        self._link.tend()
+        return iter(result)
+
+    # -- prompts ----------------------------------------------------------------------------------------------
+
+    def use_dill(self) -> None:
+        """From here on, what this client sends by value goes by dill."""
+        self._link.use("dill")
+
+    def use_cloudpickle(self) -> None:
+        """From here on, what this client sends by value goes by cloudpickle. It is the default."""
+        self._link.use("cloudpickle")
+
+    def use_pickle(self) -> None:
+        """From here on, this client sends nothing by value: what plain pickle refuses is an error."""
+        self._link.use("pickle")
+
+    def __repr__(self) -> str:
+        targets = self._targets
+        shown = "[" + ",".join(map(str, targets)) + "]" if isinstance(targets, tuple) else str(targets)
+        return f"<DirectView {shown}>"
+
+
+def _verb(name: str) -> Function:
+    return by_name(VERBS, name)
+
+
+def _decoded(source: bytes) -> str:
+    """The text of a file of Python, by the encoding that it declares."""
+    import io
+    import tokenize
+
+    encoding, _ = tokenize.detect_encoding(io.BytesIO(source).readline)
+    return io.TextIOWrapper(io.BytesIO(source), encoding).read()

@@ -1,0 +1,67 @@
+"""What the scheduler asks for, done: messages sent, outcomes delivered, engines ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..core.effects import Effects
+from ..core.scheduler import Scheduler
+from ..core.state import Task
+from ..wire.messages import INLINE, Interrupt, Revoke, Stop, ToControl, Work, encode
+from .blobs import Blobs
+from .members import Members
+from .wires import Wires
+
+
+class Deeds:
+    """Carries out effects."""
+
+    def __init__(self, scheduler: Scheduler, members: Members, wires: Wires, blobs: Blobs) -> None:
+        self._engines = scheduler.engines
+        self._members = members
+        self._wires = wires
+        self._blobs = blobs
+
+    def perform(self, effects: Effects) -> None:
+        """Do what the scheduler asks for."""
+        for id, tasks in effects.send:
+            self._send(id, tasks)
+        for task, outcome, engine in effects.deliver:
+            task.door.deliver(task, outcome, engine)
+        for id, ids in effects.revoke:
+            self._tell(id, Revoke(ids))
+        for id, task_id, item in effects.interrupt:
+            self._tell(id, Interrupt(task_id, item))
+        for id in effects.kill:
+            self._members.kill(id)
+        for id in effects.stop:
+            member = self._members.by_id.get(id)
+            if member is not None:
+                member.stopping = True
+                self._wires.send(member, encode(Stop()))
+
+    def _send(self, id: int, tasks: list[Task]) -> None:
+        member = self._members.by_id[id]
+        functions: dict[bytes, bytes] = {}
+        frames: list[bytes] = []
+        calls: list[tuple[Any, ...]] = []
+        for task in tasks:
+            payload, function = task.payload, task.function
+            if function not in member.known:
+                member.known.add(function)
+                functions[function] = self._blobs.known[function]
+            if len(payload) > INLINE:
+                frames.append(payload)
+                calls.append((task.id, function, b"", task.kind, task.first, task.count, 1))
+            else:
+                calls.append((task.id, function, payload, task.kind, task.first, task.count, 0))
+        forget, member.forget = member.forget, []
+        # Tuples instead of Call objects: the same bytes, and no object made for each.
+        fresh = len(self._engines[id].held) == len(tasks)
+        header = encode(Work(calls, functions, forget, fresh))  # type: ignore[arg-type]
+        self._wires.send(member, header, frames, fresh)
+
+    def _tell(self, id: int, order: ToControl) -> None:
+        member = self._members.by_id.get(id)
+        if member is not None:
+            self._wires.tell(member, encode(order))
