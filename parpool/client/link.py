@@ -6,7 +6,6 @@ What faces may ask of it is the contract in ``contract.py``.
 from __future__ import annotations
 
 import itertools
-import os
 import pickle
 import threading
 import uuid
@@ -23,7 +22,8 @@ from ..net.loop import Baton, Waitable
 from ..wire.failure import pack_failure, unpack_failure
 from ..wire.functions import Function, FunctionBook
 from ..wire.messages import EACH
-from ..wire.payload import PROTOCOL
+from ..wire.payload import NO_ARGUMENTS, PROTOCOL
+from . import forked
 from .call import CallResult, ViewResult
 from .callbacks import Callbacks, tell_hook
 from .contract import Terms
@@ -76,7 +76,7 @@ class EmbeddedLink:
             raise
         self._baton.start()
         self._baton.tend()  # until the engines have introduced themselves
-        _links.add(self)
+        forked.here(self)
 
     # -- calls ------------------------------------------------------------------------------------------------
 
@@ -90,12 +90,14 @@ class EmbeddedLink:
         try:
             described = self._book.function(function)
             result._name = described.name
-            try:
-                payload = _pickle((args, kwds), PROTOCOL)
-            except Exception:
-                payload = b"__main__"
-            if b"_main__" in payload:
-                payload = self._book.dumps((args, kwds), ("args", "kwds"))  # the long way, see there
+            payload = NO_ARGUMENTS
+            if args.__class__ is not tuple or args or kwds.__class__ is not dict or kwds:
+                try:
+                    payload = _pickle((args, kwds), PROTOCOL)
+                except Exception:
+                    payload = b"__main__"
+                if b"_main__" in payload:
+                    payload = self._book.dumps((args, kwds), ("args", "kwds"))  # the long way, see there
         except Exception as error:
             result.fail(error)
             return
@@ -115,12 +117,14 @@ class EmbeddedLink:
         if self._foreign or self.failure is not None:
             self.check()
         described = function if type(function) is Function else self._book.function(function)
-        try:
-            payload = _pickle((args, kwds), PROTOCOL)
-        except Exception:
-            payload = b"__main__"
-        if b"_main__" in payload:
-            payload = self._book.dumps((args, kwds), ("args", "kwds"))
+        payload = NO_ARGUMENTS
+        if args.__class__ is not tuple or args or kwds.__class__ is not dict or kwds:
+            try:
+                payload = _pickle((args, kwds), PROTOCOL)
+            except Exception:
+                payload = b"__main__"
+            if b"_main__" in payload:
+                payload = self._book.dumps((args, kwds), ("args", "kwds"))
         if described.key not in self._host.blobs.known:
             self._host.define(described.key, described.blob)
         return described, payload
@@ -197,7 +201,7 @@ class EmbeddedLink:
     def wait(self, thing: Waitable, timeout: float | None = None) -> bool:
         """Wait until ``thing`` is done; False when ``timeout`` seconds went by first."""
         if self._foreign:
-            raise ForkedError(_FORKED)
+            raise ForkedError(forked.MESSAGE)
         if thing._done:
             return True
         if self._closed:
@@ -283,7 +287,7 @@ class EmbeddedLink:
             self._crew.end()
             self._callbacks.finish()
             self._host.close()
-            _links.discard(self)
+            forked.gone(self)
 
     def _abandon(self, errand: Errand) -> Effects:
         self._host.members.staff.hiring = False
@@ -326,7 +330,7 @@ class EmbeddedLink:
     def check_process(self) -> None:
         """Raise ForkedError in a process forked from the one that made the link."""
         if self._foreign:
-            raise ForkedError(_FORKED)
+            raise ForkedError(forked.MESSAGE)
 
     def check(self) -> None:
         """:meth:`check_process`; and raise what broke the link, where something did."""
@@ -376,30 +380,11 @@ class EmbeddedLink:
         """The name of an engine beyond this process."""
         return f"{self._name}_engine_{id}"
 
-    def _become_foreign(self) -> None:
+    def become_foreign(self) -> None:
+        """This process was forked from the one that made the link."""
         self._foreign = True
         self._closed = True
         self._crew.disown()
 
 
 _pickle = pickle.dumps
-
-
-_FORKED = (
-    "this pool belongs to the process that made it, and this process was forked from that one: "
-    "make a pool of its own here"
-)
-_links: weakref.WeakSet[EmbeddedLink] = weakref.WeakSet()
-_inherited: list[EmbeddedLink] = []
-
-
-def _after_fork() -> None:
-    # Kept for ever: what they own (sockets, threads, locks) is the parent's, and must not be finalised here.
-    _inherited.extend(_links)
-    for link in _inherited:
-        link._become_foreign()
-    _links.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -7,11 +7,13 @@ warden to give it back.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from time import time
 from typing import Any
 
@@ -319,9 +321,40 @@ class Engine:
         return (self.current, self.item) == self._overdue
 
 
+STACK = ".stack"  #: the name of the file for the stack of a crash ends so; the host reads it
+
+
+@contextmanager
+def crash_reported(recorder: str | None) -> Iterator[None]:
+    """Have a crash in native code write the stacks of all threads where the host will look for them.
+
+    Not where the process does so already, to a place of the user's choice.
+    """
+    if recorder is None or faulthandler.is_enabled():
+        yield
+        return
+    try:
+        file = open(recorder + STACK, "x")
+    except OSError:
+        yield
+        return
+    with file:
+        faulthandler.enable(file)
+        try:
+            yield
+        finally:
+            faulthandler.disable()
+    with suppress(OSError):
+        os.unlink(recorder + STACK)
+
+
 def main(settings: EngineSettings, initializer: Any = None, initargs: tuple[Any, ...] = ()) -> None:
     """Be an engine until told to stop: what a launcher's process runs."""
-    engine = Engine(settings)
+    with crash_reported(settings.recorder):
+        _serve(Engine(settings), initializer, initargs)
+
+
+def _serve(engine: Engine, initializer: Any, initargs: tuple[Any, ...]) -> None:
     try:
         if initializer is not None:
             try:

@@ -12,6 +12,7 @@ from ..options import EngineSettings
 from ..shm.recorder import Recording
 from ..wire import messages
 from .deathwatch import Deathwatch
+from .postmortem import Postmortem
 
 HIRE_AGAIN = 0.5  #: seconds until an engine that could not be started is tried again
 
@@ -80,6 +81,7 @@ class Members:
     def __init__(self, crew: Crew, places: int, settings: Callable[[str], EngineSettings]) -> None:
         self.staff = Staff(places)
         self.deaths = Deathwatch()
+        self._postmortem = Postmortem()
         self.by_address: dict[bytes, Member] = {}
         self.by_id: dict[int, Member] = {}
         self.hire_at: float | None = None  #: when to try again to fill vacant places
@@ -124,7 +126,7 @@ class Members:
             if member is None:
                 continue
             del self.by_id[member.id]
-            detail = self._crew.ended(uid)
+            detail = self._postmortem.words(self._crew.ended(uid), member.recorder)
             self.staff.ended(uid, failed=member.failure is not None)
             recording = Recording.read(member.recorder) if member.recorder else None
             if recording is None:

@@ -8,6 +8,7 @@ from typing import Any
 
 PROTOCOL = 5
 NONE = pickle.dumps(None, PROTOCOL)
+NO_ARGUMENTS = pickle.dumps(((), {}), PROTOCOL)
 
 
 class Packed:
