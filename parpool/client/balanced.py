@@ -119,10 +119,11 @@ class LoadBalancedView(View):
 
         items, star = _items(sequences)
         link = self._link
-        link.check()
+        link.check_open()
         function = link.function(f)
         bar = progress_bar(len(items)) if progress else None
         result = ViewMapResult(link, self.client, function.name, ordered, bar)
+        self._records.maps.add(result)
         terms = self._terms | self._waits_for
         # Each item ends by itself, so that an error is that of its item, unless the caller has fixed the chunks.
         kind = map_kind(star, chunksize is None or chunksize == 1 or separate(terms))

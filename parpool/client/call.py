@@ -153,7 +153,9 @@ class ViewResult(CallResult):
     def _unpack(self, payload: bytes) -> BaseException:
         if self._outcome.status == codes.UNMET:
             asked = ", ".join(map(str, sorted(self._task.excluded or ())))
-            return UnmetDependency(f"{unpack_failure(payload, self._engine)} (engines asked: {asked})")
+            unmet = UnmetDependency(f"{unpack_failure(payload, self._engine)} (engines asked: {asked})")
+            unmet.engine_id = self._engine  # type: ignore[attr-defined]
+            return unmet
         from ..wire.remote import remote_error
 
         return remote_error(payload, self._engine, self._method)

@@ -204,7 +204,8 @@ class Client:
     @property
     def outstanding(self) -> set[str]:
         """The names of the calls of views that have not ended."""
-        return {self._link.msg_id(id) for id in list(self._records.outstanding)}
+        ids = {*list(self._records.outstanding)}.union(*(result._tasks for result in self._records.running()))
+        return {self._link.msg_id(id) for id in ids}
 
     @property
     def history(self) -> list[str]:
@@ -238,7 +239,7 @@ class Client:
         True when all have ended, False when ``timeout`` seconds went by first. Raises nothing of the tasks'.
         """
         if jobs is None:
-            results: list[AsyncResult] = list(self._records.outstanding.values())
+            results: list[AsyncResult] = [*self._records.outstanding.values(), *self._records.running()]
         else:
             results = Jobs(self._link, self._records).results(jobs)
         deadline = None if timeout is None else monotonic() + timeout
@@ -253,6 +254,8 @@ class Client:
     def abort(self, jobs: Any = None) -> None:
         """Take back calls that have not begun (default: all that are outstanding); they end in TaskAborted."""
         if jobs is None:
+            for running in self._records.running():
+                running.abort()
             self._link.abort(list(self._records.outstanding))
         else:
             for result in Jobs(self._link, self._records).results(jobs):
@@ -270,10 +273,10 @@ class Client:
         """Forget calls that have ended, and their values. Raises RuntimeError for one that has not."""
         records = self._records
         if isinstance(jobs, str) and jobs == "all":
-            ids = [id for id in records if id not in records.outstanding]
+            ids = [id for id in records if id not in records.outstanding and records.map_of(id) is None]
         else:
             ids = [id for result in Jobs(self._link, records).results(jobs) for id in result._ids()]
-        pending = [self._link.msg_id(id) for id in ids if id in records.outstanding]
+        pending = [self._link.msg_id(id) for id in ids if id in records.outstanding or _runs(records.map_of(id))]
         if pending:
             raise RuntimeError(f"these calls have not ended: {', '.join(pending)}")
         for id in ids:
@@ -363,3 +366,7 @@ class Client:
 
     def __reduce__(self) -> Any:
         raise NotImplementedError("clients cannot be passed between processes or pickled")
+
+
+def _runs(result: AsyncResult | None) -> bool:
+    return result is not None and not result.ready()

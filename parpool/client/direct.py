@@ -133,7 +133,7 @@ class DirectView(View):
 
     @property
     def importer(self) -> Importer:
-        """Imports on the engines as attributes: ``view.importer('numpy', as_='np')``."""
+        """Imports on the engines by name: ``view.importer('numpy', as_='np')``."""
         from .imports import Importer
 
         return Importer(self)

@@ -79,17 +79,18 @@ class Importer(SyncImports):
     def __init__(self, view: DirectView) -> None:
         super().__init__(view)
 
-    def __call__(self, module: str, as_: str | None = None) -> None:
+    def __call__(self, module: str, as_: str | None = None) -> Any:
         """Import a module on the engines, under its own name or another.
 
-        Waits, and raises what went wrong there, if ``view.block``; else what went wrong is in the view's ``results``.
-        Nothing is imported here. Raises ValueError for what is not the name of a module.
+        Waits, and raises what went wrong there, if ``view.block``; else gives the AsyncResult. Nothing is imported
+        here. Raises ValueError for what is not the name of a module.
         """
         if not isinstance(module, str):
             raise TypeError(f"a module is imported by its name, a str, not {type(module).__name__}")
         if bad := [name for name in [*module.split("."), as_ or "x"] if not name.isidentifier()]:
             raise ValueError(f"cannot import {module!r}: {bad[0]!r} is not a name of Python")
-        self.view._verb("load", module, as_, method="importer")
+        result = self.view._verb("load", module, as_, method="importer")
+        return None if self.view.block else result
 
 
 class StandIn(Reference):
@@ -207,8 +208,6 @@ def statement_at(code: CodeType, offset: int, fromlist: Sequence[str] | None) ->
             stores.append(Store(name, step.opname == "STORE_GLOBAL"))
         elif stores or step.opname not in ("SWAP", "ROT_TWO", "POP_TOP"):
             break
-        if stores and not fromlist:
-            break
     top = module.partition(".")[0]
     if fromlist:
         if len(taken) != len(stores):  # byte code that no compiler we know makes: as though there were no `as`
@@ -325,8 +324,8 @@ def _import_module_hook(original: Callable[..., Any]) -> Callable[..., Any]:
             return original(name, package, level)
 
         caller = sys._getframe(1)
-        if caller.f_code.co_name != "import_module" or caller.f_globals is not vars(importlib):
-            return here()
+        if caller.f_globals is not vars(importlib):
+            return here()  # not import_module, but the import system itself
         frame = caller.f_back
         blocks = _blocks_of(frame)
         if frame is None or not blocks:

@@ -49,7 +49,7 @@ class Jobs:
 def find(link: Link, records: Records, msg_id: str) -> AsyncResult:
     """The result of a call by its name. Raises KeyError where it is not known."""
     id = link.task_id(msg_id)
-    result = None if id is None else records.get(id)
+    result: AsyncResult | None = None if id is None else records.get(id) or records.map_of(id)
     if result is None:
         known = [link.msg_id(id) for id in records]
         named = ", ".join(known[-3:]) or "none"

@@ -41,7 +41,6 @@ class EmbeddedLink:
 
     def __init__(self, crew: Any, places: int, *, quota: int | None = None, serializer: str = "cloudpickle") -> None:
         self._book = FunctionBook(serializer)
-        self.engines = places
         self.quota = quota
         self.listeners = threading.Lock()
         self.readers: set[Any] = set()
@@ -51,6 +50,7 @@ class EmbeddedLink:
         self._next_id = itertools.count().__next__
         self._forms: dict[Any, Any] = {}
         self._foreign = False
+        self._draining = False
         self._closed = False
         self._ending = threading.Lock()
         alive = weakref.ref(self)  # the thread must not keep alive what ends it
@@ -114,8 +114,8 @@ class EmbeddedLink:
 
     def pack(self, function: Any, args: Any, kwds: Any) -> tuple[Function, bytes]:
         """Make a call ready to travel. Raises SerializationError where it cannot, and what has broken the link."""
-        if self._foreign or self.failure is not None:
-            self.check()
+        if self._foreign or self._draining or self.failure is not None:
+            self.check_open()
         described = function if type(function) is Function else self._book.function(function)
         payload = NO_ARGUMENTS
         if args.__class__ is not tuple or args or kwds.__class__ is not dict or kwds:
@@ -252,8 +252,9 @@ class EmbeddedLink:
     # -- the end ----------------------------------------------------------------------------------------------
 
     def drain(self) -> None:
-        """Let the engines end when all that was submitted has been done."""
+        """Let the engines end when all that was submitted has been done; :meth:`pack` takes nothing more."""
         self.check_process()
+        self._draining = True
         if not self._closed:
             self._host.order(self._host.drain)
             self._baton.tend()
@@ -325,8 +326,6 @@ class EmbeddedLink:
         if not self._closed:
             self.control.ask(self._host.bury)
 
-    # -- small things -----------------------------------------------------------------------------------------
-
     def check_process(self) -> None:
         """Raise ForkedError in a process forked from the one that made the link."""
         if self._foreign:
@@ -338,10 +337,21 @@ class EmbeddedLink:
         if self.failure is not None:
             raise self.failure
 
+    def check_open(self) -> None:
+        """:meth:`check`; and raise ValueError where nothing more is taken."""
+        self.check()
+        if self._draining:
+            raise ValueError("the pool is closed: it takes no more calls")
+
     def _refuse(self, result: CallResult) -> None:
         self.check_process()
         assert self.failure is not None
         result.fail(self.failure)
+
+    @property
+    def engines(self) -> int:
+        """How many engines there should be."""
+        return self._host.members.staff.places
 
     @property
     def foreign(self) -> bool:

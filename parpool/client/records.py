@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .call import ViewResult
+    from .viewmap import ViewMapResult
 
 KEPT = 16384  #: calls that ended and are still known
 KEPT_BYTES = 256 * 2**20  #: bytes of their values that nobody has read
@@ -28,10 +29,11 @@ class Records:
     looked after now and then.
     """
 
-    __slots__ = ("outstanding", "_ended", "_read", "_large")
+    __slots__ = ("outstanding", "maps", "_ended", "_read", "_large")
 
     def __init__(self) -> None:
         self.outstanding: dict[int, ViewResult] = {}
+        self.maps: weakref.WeakSet[ViewMapResult] = weakref.WeakSet()  #: whatever has become of them
         # These in the order in which they ended, or were read.
         self._ended: dict[int, ViewResult] = {}  #: that nobody has read
         self._read: dict[int, weakref.ref[ViewResult]] = {}
@@ -74,11 +76,20 @@ class Records:
             return self._read[id]()
         return result
 
+    def running(self) -> list[ViewMapResult]:
+        """The maps that have not ended."""
+        return [result for result in list(self.maps) if not result.ready()]
+
+    def map_of(self, id: int) -> ViewMapResult | None:
+        """The map that a task is of."""
+        return next((result for result in list(self.maps) if id in result._tasks), None)
+
     def forget(self, id: int) -> None:
         """Let go of a call that has ended."""
         self._ended.pop(id, None)
         self._read.pop(id, None)
 
     def __iter__(self) -> Iterator[int]:
-        """The numbers of all calls that are known, in the order in which they were submitted."""
-        return iter(sorted({*self.outstanding, *self._ended, *self._read}))
+        """The numbers of all tasks that are known, in the order in which they were submitted."""
+        ids = {*self.outstanding, *self._ended, *self._read}
+        return iter(sorted(ids.union(*(result._tasks for result in list(self.maps)))))

@@ -86,6 +86,20 @@ class Streaming:
         target.flush()
 
 
+class Passed:
+    """Text of a task that is nobody's to show: this process's own streams get it."""
+
+    def __init__(self, stream: int, text: str) -> None:
+        self._stream = stream
+        self._text = text
+
+    def run_callbacks(self) -> None:
+        """Write it (called in the thread for callbacks)."""
+        stream = sys.stdout if self._stream == 1 else sys.stderr
+        stream.write(self._text)
+        stream.flush()
+
+
 class _Piece:
     """Something for the thread of the callbacks to do."""
 

@@ -17,6 +17,7 @@ from .. import status as codes
 from ..net.loop import wake_waiters
 from ..wire.messages import EACH, HOW
 from .mapping import AHEAD, Feed, Window, chunk_size, exception_of, map_kind, sliceable
+from .shown import Passed
 
 if TYPE_CHECKING:
     from ..wire.functions import Function
@@ -114,6 +115,10 @@ class IMapIterator:
         if isinstance(error, StopIteration):  # it would end the iteration
             raise RuntimeError("the task raised StopIteration") from error
         raise error
+
+    def printed(self, engine: int, stream: int, text: str) -> None:
+        """A task has written to a stream (called by whoever drives the loop): it is passed on to this process's own."""
+        self._link.call_back(Passed(stream, text))
 
     def _pop(self) -> Any:
         """The next outcome, if it is there. Under the lock."""

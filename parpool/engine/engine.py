@@ -80,7 +80,7 @@ class Engine:
         #: that whoever draws a number has it: the main thread the next one, the warden all that are left.
         self.items: tuple[int, Iterator[int]] = (-1, iter(()))
         self._overdue = (-1, 0)  #: task and item to interrupt
-        self._break = False  #: interrupt whatever runs
+        self._break = -1  #: id of the task to break off
         self.capture: output.Capture | None = None  #: of what tasks of views print; None: there was none yet
         reference.resolve_hook = self.namespace.evaluate
         verbs.use(self.namespace.names)
@@ -261,8 +261,8 @@ class Engine:
         if (self.current, self.item) == self._overdue:
             self._overdue = (-1, 0)
             self._raise(TaskTimeout("the task ran longer than its task_timeout"))
-        elif self._break:
-            self._break = False
+        elif self.current == self._break:
+            self._break = -1
             self._raise(KeyboardInterrupt())
 
     def _raise(self, error: BaseException) -> None:
@@ -311,9 +311,9 @@ class Engine:
         return answer
 
     def break_off(self) -> bool:
-        """Mark whatever runs to be interrupted; False where nothing does."""
-        self._break = self.current >= 0
-        return self._break
+        """Mark what runs now to be broken off; False where nothing does."""
+        self._break = self.current
+        return self._break >= 0
 
     def overdue(self, id: int, item: int) -> bool:
         """Mark an item of a task as over its time; False where it does not run any more."""
