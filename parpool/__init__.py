@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from .client.client import Client
     from .client.depend import Dependency, depend, dependent, require
     from .client.direct import DirectView
-    from .client.remote import ParallelFunction, RemoteFunction, parallel, remote
+    from .client.remote import ParallelFunction, RemoteFunction
     from .client.result import AsyncResult
     from .context import get_context
+    from .default import parallel, remote
     from .errors import (
         AbortedTask,
         AuthenticationError,
@@ -62,8 +63,8 @@ _HOMES = {
     "depend": ".client.depend",
     "dependent": ".client.depend",
     "get_context": ".context",
-    "parallel": ".client.remote",
-    "remote": ".client.remote",
+    "parallel": ".default",
+    "remote": ".default",
     "require": ".client.depend",
     **dict.fromkeys(
         (
@@ -144,6 +145,20 @@ def __getattr__(name: str) -> Any:
     value = getattr(import_module(home, __name__), name)
     globals()[name] = value
     return value
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """``%load_ext parpool`` at an IPython prompt: the magics ``%px`` and its like."""
+    from .magics import load_ipython_extension as load
+
+    load(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """``%unload_ext parpool``: without them again."""
+    from .magics import unload_ipython_extension as unload
+
+    unload(shell)
 
 
 def __dir__() -> list[str]:

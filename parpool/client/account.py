@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from time import time
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,9 @@ class Account:
     _done: bool
     _after: Sequence[str] = ()
     _follow: Sequence[str] = ()
-    _printed: list[tuple[int, str]] | None = None
+    #: what tasks wrote: the stream, the text, the engine, and of which chunk, where it is a map
+    _printed: list[tuple[int, str, int, int | None]] | None = None
+    _sinks: list[Callable[[], object]] | None = None  #: told when there is more of it
 
     @property
     def metadata(self) -> Any:
@@ -30,7 +33,8 @@ class Account:
         Keys: ``msg_id, submitted, started, completed, received, engine_id, engine_uuid, after, follow, status, stdout,
         stderr``. Times are aware :class:`~datetime.datetime` objects in UTC, or None while unknown.
         """
-        return [self._describe(arrived) for arrived in self._arrived()]
+        texts = self._texts()
+        return [self._describe(arrived, texts) for arrived in self._arrived()]
 
     @property
     def elapsed(self) -> float:
@@ -89,9 +93,24 @@ class Account:
         return self._text(2)
 
     def _text(self, stream: int) -> str:
-        return "".join([text for number, text in list(self._printed or ()) if number == stream])
+        return "".join([entry[1] for entry in list(self._printed or ()) if entry[0] == stream])
 
-    def _describe(self, arrived: Arrived) -> dict[str, Any]:
+    def _texts(self) -> Mapping[tuple[int, int | None], str]:
+        """What was written to each stream, chunk by chunk."""
+        texts: dict[tuple[int, int | None], list[str]] = defaultdict(list)
+        for stream, text, _, chunk in list(self._printed or ()):
+            texts[stream, chunk].append(text)
+        return {key: "".join(pieces) for key, pieces in texts.items()}
+
+    def _keep_text(self, stream: int, text: str, engine: int, chunk: int | None = None) -> None:
+        """A task has written to a stream (called by whoever drives the loop)."""
+        if self._printed is None:
+            self._printed = []
+        self._printed.append((stream, text, engine, chunk))
+        for sink in tuple(self._sinks or ()):
+            sink()
+
+    def _describe(self, arrived: Arrived, texts: Mapping[tuple[int, int | None], str]) -> dict[str, Any]:
         engine = arrived.engine
         return {
             "msg_id": self._link.msg_id(arrived.id),
@@ -104,8 +123,8 @@ class Account:
             "after": list(self._after),
             "follow": list(self._follow),
             "status": WORDS.get(arrived.status, "error") if arrived.received else "pending",
-            "stdout": self._text(1),
-            "stderr": self._text(2),
+            "stdout": texts.get((1, arrived.chunk), ""),
+            "stderr": texts.get((2, arrived.chunk), ""),
         }
 
     def _arrived(self) -> list[Arrived]:

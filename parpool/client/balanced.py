@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from .call import ViewResult
 from .contract import Terms, separate
 from .depend import named
-from .mapping import Feed, map_kind, sliceable
+from .mapping import map_kind, sliceable
 from .result import AsyncResult
 from .stream import IMapIterator
 from .view import View
-from .viewmap import ViewMapResult
+from .viewmap import ViewFeed, ViewMapResult
 
 if TYPE_CHECKING:
     from .client import Client
@@ -123,11 +123,12 @@ class LoadBalancedView(View):
         function = link.function(f)
         bar = progress_bar(len(items)) if progress else None
         result = ViewMapResult(link, self.client, function.name, ordered, bar)
+        result._after, result._follow = self._notes.get("after", ()), self._notes.get("follow", ())
         self._records.maps.add(result)
         terms = self._terms | self._waits_for
         # Each item ends by itself, so that an error is that of its item, unless the caller has fixed the chunks.
         kind = map_kind(star, chunksize is None or chunksize == 1 or separate(terms))
-        result.begin(Feed(link, function, items, result, terms, kind, _checked_chunk(chunksize)))
+        result.begin(ViewFeed(link, function, items, result, terms, kind, _checked_chunk(chunksize)))
         link.tend()
         return result
 
@@ -139,16 +140,23 @@ class LoadBalancedView(View):
         ordered: bool = True,
         chunksize: int = 1,
         buffersize: int | None = None,
+        **flags: Any,
     ) -> Iterator[Any]:
         """An iterator over ``f(*items)``, in the order of the items, or with ``ordered=False`` as they come.
 
         Items are read as engines become free. With ``buffersize`` no more than so many are read beyond those whose
-        results were taken.
+        results were taken. ``targets``, and any flag of the view, may be given by keyword for this one map.
         """
+        if flags:
+            view = self._aside(flags)
+            if flags:
+                raise TypeError(f"imap() got an unexpected keyword argument {next(iter(flags))!r}")
+            return view.imap(f, *sequences, ordered=ordered, chunksize=chunksize, buffersize=buffersize)
         _checked_chunk(chunksize)
         if not sequences:
             raise TypeError("at least one sequence is needed")
         link = self._link
+        link.check_open()
         star = len(sequences) > 1
         stream = IMapIterator(
             link,

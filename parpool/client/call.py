@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pickle
+import re
 from time import time
 from typing import TYPE_CHECKING, Any
 
 from .. import status as codes
-from ..errors import UnmetDependency
 from ..wire.failure import unpack_failure
-from .outcome import Arrived, decided, in_words
-from .result import AsyncResult
+from .outcome import Arrived, decided, in_words, unmet
+from .result import AsyncResult, time_out_of_view
 
 if TYPE_CHECKING:
     from .contract import Link
@@ -67,7 +67,12 @@ class CallResult(AsyncResult):
             if outcome.status < 0:
                 task = self._task
                 what = in_words(self._name, task.kind, task.payload, 0, 1, 0)
-                opened = decided(outcome.status, outcome.detail, what, outcome.engine)
+                detail = outcome.detail
+                if outcome.status == codes.IMPOSSIBLE:  # the brain knows tasks by their numbers
+                    detail = re.sub(
+                        r"\btask (\d+)", lambda found: f"task {self._link.msg_id(int(found[1]))}", str(detail)
+                    )
+                opened = decided(outcome.status, detail, what, self._engine, task.engine is not None)
             else:
                 opened = self._unpack(outcome.payload)
             self._opened = opened
@@ -90,7 +95,8 @@ class CallResult(AsyncResult):
     def metadata(self) -> dict[str, Any]:
         """A dict on the call: which engine ran it, when, and how it ended. Times are None while unknown."""
         arrived = self._arrived()
-        return self._describe(arrived[0] if arrived else Arrived(self._id, codes.OK, b"", 0.0, 0.0, 0.0, None, 1))
+        pending = Arrived(self._id, codes.OK, b"", 0.0, 0.0, 0.0, None, 1)
+        return self._describe(arrived[0] if arrived else pending, self._texts())
 
     def _ids(self) -> list[int]:
         return [self._id] if self._id >= 0 else []
@@ -103,9 +109,9 @@ class ViewResult(CallResult):
     """
 
     _whole: JoinedResult | None = None
-    _sinks: list[Any] | None = None
-
     _method = "apply"
+    _target: int | None = None  #: the engine that it is for
+    _time_out = staticmethod(time_out_of_view)
 
     def __init__(self, link: Link, owner: object, records: Records) -> None:
         # As AsyncResult has it, without the call: there are many of these.
@@ -116,16 +122,12 @@ class ViewResult(CallResult):
 
     def printed(self, engine: int, stream: int, text: str) -> None:
         """The task has written to a stream (called by whoever drives the loop)."""
-        if self._printed is None:
-            self._printed = []
         self._engine = engine
-        self._printed.append((stream, text))
-        for sink in tuple(self._sinks or ()):
-            sink()
+        self._keep_text(stream, text, engine)
 
     def deliver(self, task: Any, outcome: Any, engine: int | None) -> None:
         """The outcome has arrived (called by whoever drives the loop)."""
-        self._engine = engine
+        self._engine = self._target if engine is None else engine
         self._received = time()
         self._outcome = outcome
         self._records.ended(self, self._id, outcome)
@@ -143,7 +145,8 @@ class ViewResult(CallResult):
     @property
     def size(self) -> int:
         """Bytes of the value, while nobody has read it."""
-        return len(self._outcome.payload) if self._outcome.status >= 0 else 0
+        outcome = self._outcome
+        return len(outcome.payload) if outcome is not None and outcome.status >= 0 else 0
 
     def _value(self) -> Any:
         if self._opened is _CLOSED:
@@ -152,10 +155,7 @@ class ViewResult(CallResult):
 
     def _unpack(self, payload: bytes) -> BaseException:
         if self._outcome.status == codes.UNMET:
-            asked = ", ".join(map(str, sorted(self._task.excluded or ())))
-            unmet = UnmetDependency(f"{unpack_failure(payload, self._engine)} (engines asked: {asked})")
-            unmet.engine_id = self._engine  # type: ignore[attr-defined]
-            return unmet
+            return unmet(self._task, payload, self._engine)
         from ..wire.remote import remote_error
 
         return remote_error(payload, self._engine, self._method)

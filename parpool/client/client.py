@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import operator
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from time import monotonic
@@ -16,6 +18,7 @@ from .joined import JoinedResult
 from .records import Records
 from .result import AsyncResult
 from .view import View
+from .viewmap import ViewMapResult
 
 if TYPE_CHECKING:
     from .contract import Link
@@ -34,6 +37,7 @@ class Client:
         self._owner = owner  #: what the engines live as long as
         self._records = Records()
         self._views: weakref.WeakValueDictionary[Any, View] = weakref.WeakValueDictionary()
+        self._caching = threading.Lock()
         self.block = False
         self.track = False
 
@@ -95,8 +99,6 @@ class Client:
             return "all"
         if isinstance(targets, slice):
             return tuple(self.ids[targets])
-        if isinstance(targets, int) and not isinstance(targets, bool):
-            return self._one(targets)
         if isinstance(targets, Iterable) and not isinstance(targets, (str, bytes)):
             chosen = tuple(self._one(target) for target in targets)
             if len(set(chosen)) < len(chosen):
@@ -104,18 +106,21 @@ class Client:
             if not chosen:
                 raise ValueError("targets must name an engine")
             return chosen
+        if _is_int(targets):
+            return self._one(targets)
         raise TypeError(f"targets must be an int, a list of ints, a slice, 'all' or None, not {targets!r}")
 
     def _one(self, target: Any) -> int:
-        if not isinstance(target, int) or isinstance(target, bool):
+        if not _is_int(target):
             raise TypeError(f"the id of an engine is an int, not {target!r}")
+        id: int = operator.index(target)
         ids = self.ids
-        if target < 0 and -target <= len(ids):
-            return ids[target]
-        if target not in ids:
+        if id < 0 and -id <= len(ids):
+            return ids[id]
+        if id not in ids:
             self._link.check()
-            raise IndexError(f"there is no engine {target}: {self._who()}")
-        return target
+            raise IndexError(f"there is no engine {id}: {self._who()}")
+        return id
 
     def _who(self) -> str:
         ids = self.ids
@@ -124,7 +129,7 @@ class Client:
     # -- views ------------------------------------------------------------------------------------------------
 
     def __getitem__(self, key: Any) -> DirectView:
-        if not isinstance(key, (int, slice, tuple, list)):
+        if isinstance(key, (str, bytes)) or not (isinstance(key, (slice, Iterable)) or _is_int(key)):
             raise TypeError(f"a client is indexed by int, slice, or several ints, not {key!r}")
         return self.direct_view(key)
 
@@ -138,7 +143,9 @@ class Client:
 
     def load_balanced_view(self, targets: Any = None) -> LoadBalancedView:
         """A view whose calls go to any engine, or to any of ``targets``."""
-        chosen = None if targets is None or targets == "all" else self.normal(targets)
+        chosen = self.normal(targets)
+        if chosen == "all":
+            return self._cached(LoadBalancedView, None)  # type: ignore[no-any-return]
         if isinstance(chosen, int):
             chosen = (chosen,)
         if chosen == ():
@@ -153,10 +160,11 @@ class Client:
         return self.load_balanced_view(targets) if balanced else self.direct_view(targets)
 
     def _cached(self, kind: Any, targets: Any) -> Any:
-        view = self._views.get((kind, targets))
-        if view is None:
-            view = self._views[kind, targets] = kind(self, targets)
-        return view
+        with self._caching:
+            view = self._views.get((kind, targets))
+            if view is None:
+                view = self._views[kind, targets] = kind(self, targets)
+            return view
 
     def executor(self, targets: Any = None) -> Any:
         """A :class:`concurrent.futures.Executor` over :meth:`load_balanced_view`."""
@@ -228,8 +236,8 @@ class Client:
         Raises KeyError for one that is not known: it was never made by this client, or it ended long ago, or its value
         was read and let go.
         """
-        found = Jobs(self._link, self._records).results(jobs)
-        if len(found) == 1 and isinstance(jobs, (str, int, AsyncResult)):
+        found = list(dict.fromkeys(Jobs(self._link, self._records).results(jobs)))  # all names of a map's tasks mean it
+        if len(found) == 1 and (isinstance(jobs, (str, int, AsyncResult)) or isinstance(found[0], ViewMapResult)):
             return found[0]
         return JoinedResult.of(found)
 
@@ -241,7 +249,7 @@ class Client:
         if jobs is None:
             results: list[AsyncResult] = [*self._records.outstanding.values(), *self._records.running()]
         else:
-            results = Jobs(self._link, self._records).results(jobs)
+            results = Jobs(self._link, self._records).unread(jobs)
         deadline = None if timeout is None else monotonic() + timeout
         for result in results:
             result.wait(None if deadline is None else max(0.0, deadline - monotonic()))
@@ -263,11 +271,7 @@ class Client:
 
     def result_status(self, jobs: Any) -> dict[str, list[str]]:
         """Which of these calls are ``pending``, and which ``completed``."""
-        results = Jobs(self._link, self._records).results(jobs)
-        status: dict[str, list[str]] = {"pending": [], "completed": []}
-        for result in results:
-            status["completed" if result.ready() else "pending"] += result.msg_ids
-        return status
+        return Jobs(self._link, self._records).status(jobs)
 
     def purge_results(self, jobs: Any = "all") -> None:
         """Forget calls that have ended, and their values. Raises RuntimeError for one that has not."""
@@ -356,7 +360,7 @@ class Client:
     def _repr_html_(self) -> str:
         rows = "".join(
             f"<tr><td>{id}</td><td>{n['tasks']}</td><td>{n['queue']}</td><td>{n['completed']}</td></tr>"
-            for id, n in self.queue_status().items()
+            for id, n in (self.queue_status() if self.ids else {}).items()
             if isinstance(n, dict)
         )
         return (
@@ -366,6 +370,10 @@ class Client:
 
     def __reduce__(self) -> Any:
         raise NotImplementedError("clients cannot be passed between processes or pickled")
+
+
+def _is_int(value: object) -> bool:
+    return hasattr(type(value), "__index__") and not isinstance(value, bool)  # also those of numpy
 
 
 def _runs(result: AsyncResult | None) -> bool:

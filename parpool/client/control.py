@@ -19,21 +19,23 @@ class Control:
         self._baton = baton
         self._check = check
         self._gatherings: list[Gathering] = []
+        self._over = False  #: no engine will serve any more
         host.on_joined = self._look
 
     def ids(self) -> list[int]:
         """The engines that serve now, ascending."""
-        return sorted(list(self._host.scheduler.engines))  # a copy first: another thread may change it
+        engines = [] if self._over else list(self._host.scheduler.engines)  # a copy: another thread may change it
+        return sorted(engines)
 
     def serves(self, id: int) -> bool:
         """Does this engine serve now?"""
-        return id in self._host.scheduler.engines
+        return id in self._host.scheduler.engines and not self._over
 
     def status(self) -> dict[int | str, Any]:
         """For each engine what it holds (``tasks``), what is queued for it alone (``queue``), and what it has done."""
         answer: dict[int | str, Any] = {}
         self.ask(lambda: answer.update(self._host.status()))
-        return answer
+        return {key: answer[key] for key in sorted(answer, key=lambda key: (isinstance(key, str), key))}
 
     def interrupt(self, ids: Iterable[int]) -> None:
         """Raise KeyboardInterrupt in what these engines run now."""
@@ -50,6 +52,7 @@ class Control:
 
         Raises NoEngines where there will never be so many, and whatever keeps engines from starting.
         """
+        self._check()
         if len(self._host.scheduler.engines) >= count:
             return True
         gathering = Gathering(count)
@@ -78,7 +81,8 @@ class Control:
         self._baton.wait(errand)
 
     def give_up(self) -> None:
-        """No engine will come any more."""
+        """No engine will come any more, nor serve."""
+        self._over = True
         for gathering in self._gatherings:
             gathering.finish()
         self._gatherings.clear()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..wire.functions import Function, by_name
 from .call import ViewResult
-from .joined import JoinedResult
+from .joined import DirectMapResult, JoinedResult
 from .partition import distribution, flattened
 from .result import AsyncResult
 from .view import View
@@ -53,7 +53,7 @@ class DirectView(View):
         if isinstance(targets, int):
             self.client.check_target(targets)
             result = ViewResult(link, self.client, self._records)
-            result._method = method
+            result._method, result._target = method, targets
             link.send(result, function, payload, self._form_for(targets))
             return result
         return self._send_each([(id, function, payload) for id in self.client.targets_of(targets)], method)
@@ -62,15 +62,15 @@ class DirectView(View):
         self,
         calls: Sequence[tuple[int, Any, bytes]],
         method: str,
-        assemble: Callable[[list[Any]], Any] | None = None,
+        join: Callable[[list[ViewResult]], JoinedResult] | None = None,
         kind: int = 0,
     ) -> JoinedResult:
         link = self._link
         parts = [ViewResult(link, self.client, self._records) for _ in calls]
-        joined = JoinedResult(link, self.client, parts, method, assemble)
+        joined = JoinedResult(link, self.client, parts, method) if join is None else join(parts)
         for part, (id, function, payload) in zip(parts, calls, strict=True):
             joined.take(part)
-            part._method = method
+            part._method, part._target = method, id
             link.send(part, function, payload, self._form_for(id, kind))
         return joined
 
@@ -86,13 +86,16 @@ class DirectView(View):
         super()._renew()
         self._forms: dict[tuple[int, int], Any] = {}
 
+    def _chosen(self, targets: Any) -> Any:
+        """The targets of a call that may be given others than the view's."""
+        return self._targets if targets is None else self.client.direct_view(targets)._targets
+
     def _verb(
         self, name: str, *args: Any, targets: Any = None, block: bool | None = None, method: str | None = None
     ) -> Any:
         """A function of the engines' verbs on the targets."""
         function = _verb(name)
-        chosen = self._targets if targets is None else self.client.normal(targets)
-        result = self._call(function, args, {}, chosen, method or name)
+        result = self._call(function, args, {}, self._chosen(targets), method or name)
         return self._give(result, self.block if block is None else block)
 
     # -- code -------------------------------------------------------------------------------------------------
@@ -151,6 +154,8 @@ class DirectView(View):
     def pull(self, names: Any, targets: Any = None, block: bool | None = None) -> Any:
         """The value of a name (or of an expression such as ``'a[3]'``), or a list of them for several names."""
         if not isinstance(names, str):
+            if not isinstance(names, Iterable):
+                raise TypeError(f"pull takes a name or a list of names, and names are strings, not {names!r}")
             names = list(names)
             for name in names:
                 if not isinstance(name, str):
@@ -172,8 +177,9 @@ class DirectView(View):
         ``dist`` ``'b'``: contiguous blocks; ``'r'``: dealt out like cards. ``flatten``: a part of one item becomes the
         bare item.
         """
-        ids = self.client.targets_of(self._targets if targets is None else self.client.normal(targets))
-        parts = distribution(dist).cut(seq, len(ids)) if ids else []
+        chosen, rule = self._chosen(targets), distribution(dist)
+        ids = self.client.targets_of(chosen)
+        parts = rule.cut(seq, len(ids))
         if type(seq) is range:
             parts = [list(part) for part in parts]
         link, verb = self._link, _verb("push")
@@ -181,14 +187,20 @@ class DirectView(View):
         for id, part in zip(ids, parts, strict=True):
             function, payload = link.pack(verb, ({key: flattened(part) if flatten else part},), {})
             calls.append((id, function, payload))
-        return self._give(self._send_each(calls, "scatter"), self.block if block is None else block)
+        result: AsyncResult = self._send_each(calls, "scatter")
+        if isinstance(chosen, int):
+            (result,) = result.split()
+        return self._give(result, self.block if block is None else block)
 
     def gather(self, key: str, dist: str = "b", targets: Any = None, block: bool | None = None) -> Any:
         """The parts that are bound under ``key`` on the engines, as one whole again."""
-        ids = self.client.targets_of(self._targets if targets is None else self.client.normal(targets))
+        chosen, rule = self._chosen(targets), distribution(dist)
         function, payload = self._link.pack(_verb("pull"), (key,), {})
-        calls = [(id, function, payload) for id in ids]
-        joined = self._send_each(calls, "gather", distribution(dist).join)
+        calls = [(id, function, payload) for id in self.client.targets_of(chosen)]
+        joined = self._send_each(
+            calls, "gather", lambda parts: JoinedResult(self._link, self.client, parts, "gather", rule.join)
+        )
+        joined._alone = isinstance(chosen, int)
         return self._give(joined, self.block if block is None else block)
 
     def __getitem__(self, key: Any) -> Any:
@@ -207,17 +219,17 @@ class DirectView(View):
         """Is the name bound on every engine of the view?"""
         return all(key in names for names in self._each_keys())
 
-    def get(self, key: str) -> Any:
+    def get(self, key: str, targets: Any = None, block: bool = True) -> Any:
         """``view[key]``."""
-        return self[key]
+        return self.pull(key, targets, block)
 
-    def update(self, ns: dict[str, Any]) -> Any:
+    def update(self, ns: dict[str, Any], targets: Any = None, block: bool | None = None) -> Any:
         """:meth:`push`."""
-        return self.push(ns)
+        return self.push(ns, targets, block)
 
-    def keys(self) -> Any:
+    def keys(self, targets: Any = None, block: bool = True) -> Any:
         """The names that are bound on the engines, without those that begin with two underscores."""
-        return self._verb("keys", block=True)
+        return self._verb("keys", targets=targets, block=block)
 
     def _each_keys(self) -> list[list[str]]:
         names = self.keys()
@@ -250,17 +262,45 @@ class DirectView(View):
             for part in rule.cut_together(sequences, max(1, len(ids)))
         ]
         link = self._link
+        link.check_open()
         function = link.function(f)
         calls = [(id, function, link.dumps(part)) for id, part in zip(ids, parts, strict=True) if len(part)]
-        return self._send_each(calls, "map", lambda lists: rule.join(lists, text=False), STARMAP if star else MAP)
+        total = sum(map(len, parts))
+        slices = rule.slices(total, max(1, len(ids)))[: len(calls)]  # without those of the last parts, which are empty
+        joined = self._send_each(
+            calls,
+            "map",
+            lambda results: DirectMapResult(link, self.client, results, slices, total),
+            STARMAP if star else MAP,
+        )
+        joined._alone = isinstance(self._targets, int)
+        return joined
 
     def imap(self, f: Callable[..., Any], /, *sequences: Iterable[Any], **options: Any) -> Iterator[Any]:
         """An iterator over ``f(*items)``, in order: the values of an engine as soon as it has done its part."""
-        result = self._map(f, sequences, options)
-        self._link.tend()
-        return iter(result)
+        return iter(self.map_async(f, *sequences, **options))
 
     # -- prompts ----------------------------------------------------------------------------------------------
+
+    def activate(self, suffix: str = "") -> None:
+        """Bring this view to the IPython prompt: ``%px``, ``%%px``, ``%autopx``, ``%pxresult``, ``%pxconfig`` are its.
+
+        Their names end with ``suffix``, so that several views can be active at once: after ``view.activate("0")``
+        there is ``%px0``. The view that had the suffix before has it no longer. Raises RuntimeError where no IPython
+        prompt is running.
+        """
+        import sys
+        from importlib import import_module
+
+        ipython = sys.modules.get("IPython")  # whoever runs a prompt has imported it
+        shell = None if ipython is None else ipython.get_ipython()
+        if shell is None:
+            raise RuntimeError(
+                "activate() brings %px to an IPython prompt, and none is running in this process:"
+                " execute() runs code on the engines from anywhere"
+            )
+        # By name, as the prompt stands above the client, which must not import upwards.
+        import_module("parpool.magics").activate(shell, self, suffix)
 
     def use_dill(self) -> None:
         """From here on, what this client sends by value goes by dill."""

@@ -36,6 +36,26 @@ class Jobs:
         else:
             raise TypeError(f"a message id, an AsyncResult, or a collection of them is meant, not {jobs!r}")
 
+    def unread(self, jobs: Any) -> list[AsyncResult]:
+        """:meth:`results` without those that were read and let go: they have ended."""
+        several = [jobs] if isinstance(jobs, (str, int, AsyncResult)) else jobs
+        return [result for job in several if not self._was_read(job) for result in self._each(job)]
+
+    def status(self, jobs: Any) -> dict[str, list[str]]:
+        """The names of jobs: which are ``pending``, and which ``completed``, also those that were read and let go."""
+        status: dict[str, list[str]] = {"pending": [], "completed": []}
+        for job in [jobs] if isinstance(jobs, (str, int, AsyncResult)) else jobs:
+            if self._was_read(job):
+                status["completed"].append(str(job))
+                continue
+            for result in self._each(job):
+                status["completed" if result.ready() else "pending"] += result.msg_ids
+        return status
+
+    def _was_read(self, job: Any) -> bool:
+        id = self._link.task_id(job) if isinstance(job, str) else None
+        return id is not None and self._records.was_read(id)
+
     def _by_place(self, place: int) -> AsyncResult:
         """The call at this place of the history: -1 is the last."""
         ids = list(self._records)
@@ -48,7 +68,7 @@ class Jobs:
 
 def find(link: Link, records: Records, msg_id: str) -> AsyncResult:
     """The result of a call by its name. Raises KeyError where it is not known."""
-    id = link.task_id(msg_id)
+    id = link.task_id(msg_id) if isinstance(msg_id, str) else None
     result: AsyncResult | None = None if id is None else records.get(id) or records.map_of(id)
     if result is None:
         known = [link.msg_id(id) for id in records]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .outcome import Arrived
-from .result import AsyncResult
+from .result import AsyncResult, time_out_of_view
 
 if TYPE_CHECKING:
     from .call import ViewResult
@@ -20,6 +20,9 @@ class JoinedResult(AsyncResult):
     Where parts have failed, ``get`` raises a CompositeError of their exceptions, which has the values of the others in
     its ``results``. ``assemble`` makes the value out of the list of values (default: the list itself).
     """
+
+    _time_out = staticmethod(time_out_of_view)
+    _alone = False  #: is it of one engine, not of a list of one? Then its exception is raised as it is
 
     def __init__(
         self,
@@ -43,10 +46,12 @@ class JoinedResult(AsyncResult):
 
     @classmethod
     def of(cls, results: Iterable[AsyncResult]) -> JoinedResult:
-        """A result of results that were made apart, of one client. Raises ValueError where there is none."""
+        """A result of results that were made apart. Raises ValueError where there is none, or not of one client."""
         parts = list(results)
         if not parts:
             raise ValueError("there is no result to join")
+        if any(part._link is not parts[0]._link for part in parts):
+            raise ValueError("only results of one client, or of one pool, can be joined")
         joined = cls(parts[0]._link, [part._owner for part in parts], parts, getattr(parts[0], "_method", "apply"))
         for part in parts:
             part.add_done_callback(lambda _: joined.part_ended())
@@ -66,38 +71,50 @@ class JoinedResult(AsyncResult):
             self._finish()
 
     def _value(self) -> Any:
+        values, failed = self._opened()
+        if failed:
+            if self._alone:
+                raise failed[0]
+            from ..wire.remote import composite_error
+
+            engines = [getattr(self._members[number], "_engine", None) for number in failed]
+            raise composite_error(list(failed.values()), self._method, self._laid_out(values, failed), engines)
+        return self._laid_out(values, failed)
+
+    def _values_or_exceptions(self) -> Any:
+        values, failed = self._opened()
+        for number in failed:
+            values[number] = self._members[number].get(return_exceptions=True)
+        return self._laid_out(values, failed)
+
+    def _opened(self) -> tuple[list[Any], dict[int, BaseException]]:
+        """The value of each part, or the exception in its place; and those exceptions, by the number of the part."""
         values: list[Any] = []
-        failed: list[BaseException] = []
-        for part in self._members:
+        failed: dict[int, BaseException] = {}
+        for number, part in enumerate(self._members):
             try:
                 values.append(part.get())
             except BaseException as error:
                 if part._failure() is None and not isinstance(error, Exception):  # Ctrl-C, while it was opened
                     raise
-                failed.append(error)
+                failed[number] = error
                 values.append(error)
-        if failed:
-            from ..wire.remote import composite_error
+        return values, failed
 
-            raise composite_error(failed, self._method, values)
-        return values if self._assemble is None else self._assemble(values)
-
-    def _values_or_exceptions(self) -> list[Any]:
-        return [part.get(return_exceptions=True) for part in self._members]
+    def _laid_out(self, values: list[Any], failed: dict[int, BaseException]) -> Any:
+        """The value, made of those of the parts, of which some may have failed."""
+        return values if failed or self._assemble is None else self._assemble(values)
 
     def _failure(self) -> object:
         return next((failure for part in self._members if (failure := part._failure()) is not None), None)
 
     def __iter__(self) -> Iterator[Any]:
         """The values of the parts in order, each as soon as it has arrived; raises the exception of a part."""
-        if self._assemble is not None and not self._members:
+        if self._assemble is not None:
             yield from self.get()
-        for part in self._members:
-            value = part.get()
-            if self._assemble is not None:
-                yield from value
-            else:
-                yield value
+        else:
+            for part in self._members:
+                yield part.get()
 
     def __len__(self) -> int:
         return len(self._members)
@@ -142,3 +159,54 @@ class JoinedResult(AsyncResult):
 
     def _parts(self) -> list[Any]:
         return [inner for part in self._members for inner in part._parts()]
+
+
+class DirectMapResult(JoinedResult):
+    """The result of a direct view's map: a list of the values of all items, in their order.
+
+    Each part has the items of one of ``slices``. Where it has failed, its exception stands for each of them in the
+    ``results`` of the CompositeError.
+    """
+
+    def __init__(
+        self, link: Link, owner: object, parts: Sequence[AsyncResult], slices: Sequence[slice], total: int
+    ) -> None:
+        self._places = [range(total)[each] for each in slices]  #: for each part, the numbers of its items
+        self._total = total
+        super().__init__(link, owner, parts, "map")
+
+    def _laid_out(self, values: list[Any], failed: dict[int, BaseException]) -> list[Any]:
+        whole: list[Any] = [None] * self._total
+        for number, (value, place) in enumerate(zip(values, self._places, strict=True)):
+            of_part = [value] * len(place) if number in failed else value
+            for item, each in zip(place, of_part, strict=True):
+                whole[item] = each
+        return whole
+
+    def __iter__(self) -> Iterator[Any]:
+        """The values in order, those of a part as soon as it has ended; raises the exception of a part."""
+        part_of = [0] * self._total
+        for number, place in enumerate(self._places):
+            for item in place:
+                part_of[item] = number
+        values: dict[int, Iterator[Any]] = {}
+        for number in part_of:
+            if number not in values:
+                values[number] = iter(self._members[number].get())
+            yield next(values[number])
+
+    def __len__(self) -> int:
+        return self._total
+
+    def __getitem__(self, index: int | slice) -> Any:
+        """The value of an item, or of several."""
+        if isinstance(index, slice):
+            return [self[item] for item in range(self._total)[index]]
+        item = range(self._total)[index]
+        number = next(number for number, place in enumerate(self._places) if item in place)
+        return self._members[number].get()[self._places[number].index(item)]
+
+    @property
+    def progress(self) -> int:
+        """How many of its ``len()`` items have ended: all of a part at once."""
+        return sum(len(place) for part, place in zip(self._members, self._places, strict=True) if part.progress)

@@ -7,8 +7,8 @@ Flynn, 1992). A slice of a range or of an array travels as what it is.
 
 from __future__ import annotations
 
+import pickle
 import threading
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from ..errors import TaskAborted
 from ..net.loop import wake_waiters
 from ..wire.failure import unpack_failure
 from ..wire.messages import EACH, EACHSTAR, HOW, MAP, STARMAP, VIEW
-from .outcome import Arrived, decided, in_words
+from .outcome import Arrived, decided, in_words, unmet
 from .result import AsyncResult
 
 if TYPE_CHECKING:
@@ -112,7 +112,12 @@ class Feed:
         payload = link.dumps(items)
         link.check()
         self.window.sent(start, len(items) if self._kind >= EACH else 1)
-        return link.send_chunk(self._function, payload, self._kind, len(items), start, self._door, self._terms)
+        door = self._door_for(start)
+        return link.send_chunk(self._function, payload, self._kind, len(items), start, door, self._terms)
+
+    def _door_for(self, start: int) -> Any:
+        """Where what comes of the chunk goes that begins with this item."""
+        return self._door
 
 
 def chunk_size(link: Link, function: Function, left: int) -> int:
@@ -152,7 +157,7 @@ class MapResult(AsyncResult):
         self._error: tuple[Any, Any] | None = None  #: the first that failed: its Arrived or exception, and its task
         self._opened: Any = None
         self._bar = bar
-        self._expected: weakref.WeakSet[_Piece] = weakref.WeakSet()
+        self._expected: dict[Any, None] = {}  #: what threads wait for that iterate
         self._sending = threading.RLock()  #: the caller sends the first chunks, whoever drives the loop the others
 
     def begin(self, feed: Feed) -> None:
@@ -198,10 +203,16 @@ class MapResult(AsyncResult):
             return
         start, items = feed.cut()
         try:
-            self._tasks.append(feed.send(start, items))
+            id = feed.send(start, items)
         except Exception as error:  # an item that cannot be pickled: its chunk has failed, the others run
             self._fail(start, len(items), error)
             self._count(len(items))
+        else:
+            self._sent(id, start, len(items))
+
+    def _sent(self, id: int, start: int, size: int) -> None:
+        """A chunk is on its way."""
+        self._tasks.append(id)
 
     def _fail(self, start: int, size: int, cause: Any, where: Any = None) -> None:
         """``size`` items from ``start`` on have failed: by an exception, or by what arrived for them."""
@@ -224,7 +235,7 @@ class MapResult(AsyncResult):
         size = 1 if each else task.weight
         decision = outcome.status < 0
         arrived = Arrived(
-            task.id,
+            task.id if task.whole is None else task.whole,
             outcome.status,
             outcome.detail if decision else outcome.payload,
             0.0 if decision else outcome.started,
@@ -233,7 +244,7 @@ class MapResult(AsyncResult):
             engine,
             size,
         )
-        arrived.single = each
+        arrived.single, arrived.chunk = each, task.tag
         self._pieces[start] = arrived
         if outcome.status != codes.OK:
             self._fail(start, size, arrived, (task, outcome))
@@ -244,9 +255,13 @@ class MapResult(AsyncResult):
         for piece in list(self._expected):
             wake_waiters(piece)
 
-    def expect(self, piece: _Piece) -> None:
-        """Tell ``piece`` of what arrives."""
-        self._expected.add(piece)
+    def await_piece(self, piece: Any) -> None:
+        """Wait for what ``piece`` stands for."""
+        self._expected[piece] = None
+        try:
+            self._link.wait(piece, None)
+        finally:
+            del self._expected[piece]
 
     def _close_bar(self) -> None:
         if self._bar is not None:
@@ -271,15 +286,23 @@ class MapResult(AsyncResult):
         start = 0
         while start < self._total:
             while not self._done and start not in self._pieces:
-                self._link.wait(_Piece(self, start), None)
+                self.await_piece(_Piece(self, start))
             piece = self._pieces.get(start)
             if piece is None or piece.status != codes.OK:
                 break
-            with self._sending:
-                values = self._open(piece) if self._opened is None else self._opened[start : start + piece.size]
-            yield from values
+            yield from self._values_of(start, piece)
             start += piece.size
         yield from self._rest(start)
+
+    def _values_of(self, start: int, piece: Arrived) -> list[Any]:
+        """The values of a piece that ended well. Opened without a lock, as this may run code of the user's."""
+        payload = piece.payload  # read before the look at _opened: who opens them all empties it after
+        opened = self._opened
+        if opened is not None:
+            values: list[Any] = opened[start : start + piece.size]
+            return values
+        value = pickle.loads(payload)
+        return [value] if piece.single else value
 
     def _rest(self, start: int) -> list[Any]:
         """The values from an item on that was not iterated over as it arrived: it failed, or there are no more."""
@@ -303,6 +326,11 @@ class MapResult(AsyncResult):
         assert isinstance(cause, BaseException)
         return cause
 
+    @property
+    def progress(self) -> int:
+        """How many of its ``len()`` items have ended."""
+        return self._ended
+
     def _failure(self) -> object:
         return self._error
 
@@ -323,7 +351,6 @@ class _Piece:
         self._result = result
         self._start = start
         self._parked: list[threading.Lock] | None = None
-        result.expect(self)
 
     @property
     def _done(self) -> bool:
@@ -334,6 +361,8 @@ def exception_of(name: str, task: Any, outcome: Any, engine: int | None) -> Base
     """The exception of a chunk, or of an item of it, that did not end well."""
     if outcome.status >= 0:
         if task.kind & VIEW:
+            if outcome.status == codes.UNMET:
+                return unmet(task, outcome.payload, engine)
             from ..wire.remote import remote_error
 
             return remote_error(outcome.payload, engine, "map")
@@ -341,4 +370,4 @@ def exception_of(name: str, task: Any, outcome: Any, engine: int | None) -> Base
     how = task.kind & HOW
     each = how >= EACH
     what = in_words(name, how, task.payload, outcome.item if each else 0, 1 if each else task.weight, task.tag)
-    return decided(outcome.status, outcome.detail, what, outcome.engine)
+    return decided(outcome.status, outcome.detail, what, outcome.engine, task.engine is not None)

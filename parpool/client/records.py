@@ -47,7 +47,7 @@ class Records:
             self._large += len(outcome.payload)
             if self._large > KEPT_BYTES:
                 self._shed()
-        elif not id & 1023 and len(self._ended) > 2 * KEPT:
+        elif len(self._ended) > 2 * KEPT:
             self._shed()
 
     def _shed(self) -> None:
@@ -65,7 +65,7 @@ class Records:
         """Its owner has its value: from here on the value lives as long as the owner wants."""
         if self._ended.pop(id, None) is not None:
             self._read[id] = _weakly(result)
-            if not id & 1023 and len(self._read) > 2 * KEPT:
+            if len(self._read) > 2 * KEPT:
                 for old in list(islice(self._read, KEPT)):
                     self._read.pop(old, None)
 
@@ -83,6 +83,10 @@ class Records:
     def map_of(self, id: int) -> ViewMapResult | None:
         """The map that a task is of."""
         return next((result for result in list(self.maps) if id in result._tasks), None)
+
+    def was_read(self, id: int) -> bool:
+        """Has this call ended, and its owner the value?"""
+        return id in self._read
 
     def forget(self, id: int) -> None:
         """Let go of a call that has ended."""

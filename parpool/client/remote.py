@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from types import FunctionType, MethodType
 from typing import Any, TypeAlias
 
-from ..net.loop import wake_waiters
 from ..wire import reference
 from ..wire.failure import safe_repr
+from ..wire.functions import Function
 from .balanced import LoadBalancedView
 from .call import ViewResult
 from .contract import Terms
 from .depend import _importable
-from .joined import JoinedResult
+from .parallel import ParallelResult
 from .partition import Blocks, Distribution, distribution
 from .view import View
 
@@ -71,7 +71,7 @@ class RemoteFunction:
     __wrapped__: Callable[..., Any]
     _process: int  #: the process that it was made in
     _special: tuple[View, Terms, View] | None  #: of a view and its flags: that view with our flags in the place of some
-    _instance: Any  #: of a bound method: the object
+    __self__: Any  #: of a bound method: the object
     _unbound: RemoteFunction
 
     #: Attributes that are not the user's.
@@ -127,7 +127,8 @@ class RemoteFunction:
 
     def _choose(self) -> View:
         """The view with the flags of the calls. It may be shared, so that its own flags are not touched."""
-        source, unbound = self.view, self._unbound
+        source = self.view
+        unbound: RemoteFunction = self._unbound  # (typed anew: the checker takes it for a method)
         assert source is not None
         view = source if isinstance(source, View) else source()
         if not self.flags:
@@ -135,7 +136,7 @@ class RemoteFunction:
         special, terms = unbound._special, view._terms
         if special is None or special[0] is not view or special[1] is not terms:
             flags = {name: vars(view)[name] for name in view._flag_names}
-            with_ours = type(view)(view.client, view._targets)  # type: ignore[arg-type]
+            with_ours: View = type(view)(view.client, view._targets)
             with_ours.set_flags(**flags | self.flags)
             special = unbound._special = view, terms, with_ours
         return special[2]
@@ -145,11 +146,11 @@ class RemoteFunction:
 
     def _travelling(self) -> Callable[..., Any]:
         """What engines are to call: this by its name, where they can import it; else the function, by value."""
-        unbound = self._unbound
+        unbound: RemoteFunction = self._unbound
         return unbound if _importable(unbound) else unbound.__wrapped__
 
     def _first(self) -> tuple[Any, ...]:
-        return () if self._unbound is self else (self._instance,)
+        return () if self._unbound is self else (self.__self__,)
 
     # -- as a function is -------------------------------------------------------------------------------------
 
@@ -157,7 +158,7 @@ class RemoteFunction:
         if instance is None or self._unbound is not self:
             return self
         bound = object.__new__(type(self))
-        vars(bound).update(vars(self), _instance=instance, __wrapped__=MethodType(self.__wrapped__, instance))
+        vars(bound).update(vars(self), __self__=instance, __wrapped__=MethodType(self.__wrapped__, instance))
         return bound
 
     def __repr__(self) -> str:
@@ -174,7 +175,7 @@ class RemoteFunction:
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         if self._unbound is not self:
-            return getattr, (self._instance, vars(self)["__name__"])
+            return getattr, (self.__self__, vars(self)["__name__"])
         if _importable(self):
             return vars(self)["__qualname__"]
         function = self.__wrapped__
@@ -234,44 +235,41 @@ class ParallelFunction(RemoteFunction):
             return list(map(self.__wrapped__, *sequences))
         view, function = self._choose(), self._travelling()
         if self._unbound is not self:
-            function = functools.partial(function, self._instance)
+            function = functools.partial(function, self.__self__)
         options = {"ordered": self.ordered, "chunksize": self.chunksize} if view.balanced else {"dist": self.dist}
         return view.map(function, *sequences, block=self._blocks(view), **options)
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         view = self._choose()
         sequences = self._sequences(args)
-        terms, rule = self._terms(view, len(sequences[0]))
-        parts = rule.cut_together(sequences, len(terms), strict=True)
-        link, function, first = view._link, view._link.function(self._travelling()), self._first()
+        targets, rule = self._tasks(view, len(sequences[0]))
+        parts = rule.cut_together(sequences, len(targets), strict=True)
+        link, first = view._link, self._first()
+        function = link.function(self._travelling())
         calls = [link.pack(function, (*first, *part), kwargs) for part in parts]
-        results = [ViewResult(link, view.client, view._records, "parallel") for _ in calls]
+        results = [ViewResult(link, view.client, view._records) for _ in calls]
         text = any(isinstance(sequence, (str, bytes)) for sequence in sequences)
         whole = ParallelResult(link, view.client, results, rule, text, self.ordered)
         whole._name = function.name
-        notes: Mapping[str, Sequence[str]] = getattr(view, "_notes", {})
-        for result, (packed, payload), asked in zip(results, calls, terms, strict=True):
+        for result, (_, payload), target in zip(results, calls, targets, strict=True):
             whole.take(result)
-            if notes:
-                result._after, result._follow = notes.get("after", ()), notes.get("follow", ())
-            link.send(result, packed, payload, asked)
+            result._method = whole._method
+            send_part(view, result, function, payload, target)
         return view._give(whole, self._blocks(view))
 
-    def _terms(self, view: View, items: int) -> tuple[list[Terms], Distribution]:
-        """The terms of a task for each part, and the rule by which so many items are cut."""
+    def _tasks(self, view: View, items: int) -> tuple[Sequence[int | None], Distribution]:
+        """The engine for each part (None: any), and the rule by which so many items are cut."""
         rule = distribution(self.dist)
         if not view.balanced:
-            ids = view.client.targets_of(view._targets)
-            # The engines that nothing is left for are not called; with no item at all, one is.
-            return [view._terms | {"targets": frozenset((id,))} for id in ids[: max(items, 1)]], rule
+            # Engines that nothing is left for are not called; where there is no item at all, one is.
+            return view.client.targets_of(view._targets)[: max(items, 1)], rule
         if self.chunksize is None:
             targets = view._targets
-            n = len(targets) if isinstance(targets, tuple) else len(view.client.ids)
-            n = min(n, items)
+            n = min(len(targets) if isinstance(targets, tuple) else len(view.client.ids), items)
         else:
             n = -(-items // self.chunksize)
             rule = _Chunks(self.chunksize) if rule.name == Blocks.name else rule
-        return [view._terms] * max(n, 1), rule
+        return [None] * max(n, 1), rule
 
     def _sequences(self, args: tuple[Any, ...]) -> list[Any]:
         name = getattr(self, "__name__", "the function")
@@ -286,81 +284,18 @@ class ParallelFunction(RemoteFunction):
         return [arg if hasattr(arg, "__len__") else list(arg) for arg in args]
 
 
-class ParallelResult(JoinedResult):
-    """The result of a parallel function's call: the values of the parts, joined. Iteration gives its items."""
-
-    def __init__(
-        self, link: Any, owner: object, parts: Sequence[ViewResult], rule: Distribution, text: bool, ordered: bool
-    ) -> None:
-        self._rule = rule
-        self._text = text
-        self._ordered = ordered
-        self._expected: list[_Another] = []
-        super().__init__(link, owner, parts, "parallel", self._join)
-
-    def _join(self, values: Iterable[Any]) -> Any:
-        return self._rule.join(values, text=self._text)
-
-    def _items(self, value: Any) -> Iterable[Any]:
-        """The items of the whole that come from the value of a part."""
-        items = self._join([value])
-        # Iteration over a DataFrame would give its columns.
-        return (items.iloc[row] for row in range(len(items))) if hasattr(type(items), "iloc") else items
-
-    def __iter__(self) -> Iterator[Any]:
-        """The items, in order (or, where that was asked for, as they come); raises the exception of a part."""
-        if not self._ordered:
-            for part in self._as_they_come():
-                yield from self._items(part.get())
-        elif self._rule.name == Blocks.name:
-            for part in self._members:
-                yield from self._items(part.get())
-        else:
-            yield from self._dealt()
-
-    def _dealt(self) -> Iterator[Any]:
-        going = [iter(self._items_of(part)) for part in self._members]
-        while going:
-            for items in going[:]:
-                item = next(items, _NOTHING)
-                if item is _NOTHING:
-                    going.remove(items)
-                else:
-                    yield item
-
-    def _items_of(self, part: Any) -> Iterator[Any]:
-        yield from self._items(part.get())
-
-    def _as_they_come(self) -> Iterator[Any]:
-        left = list(self._members)
-        while left:
-            another = _Another(left)
-            self._expected.append(another)
-            try:
-                self._link.wait(another, None)
-            finally:
-                self._expected.remove(another)
-            for part in [part for part in left if part._outcome is not None]:
-                left.remove(part)
-                yield part
-
-    def part_ended(self) -> None:
-        """A part has ended."""
-        super().part_ended()
-        for another in self._expected[:]:
-            wake_waiters(another)
-
-
-class _Another:
-    """The arrival of one of several results."""
-
-    def __init__(self, results: Sequence[Any]) -> None:
-        self._results = results
-        self._parked: list[Any] | None = None
-
-    @property
-    def _done(self) -> bool:
-        return any(result._outcome is not None for result in self._results)
+def send_part(
+    view: Any, result: ViewResult, function: Function, payload: bytes, target: int | None, kind: int = 0
+) -> None:
+    """Submit a call of a view's, to one of its engines or (None) to any."""
+    link = view._link
+    if target is not None:
+        link.send(result, function, payload, view._form_for(target, kind))
+        return
+    if view._notes:
+        result._after, result._follow = view._notes.get("after", ()), view._notes.get("follow", ())
+    form = view._form if not kind else link.form(view._terms | {"kind": view._terms["kind"] | kind})
+    link.send(result, function, payload, form, view._waits_for)
 
 
 class _Chunks(Blocks):
@@ -372,9 +307,6 @@ class _Chunks(Blocks):
     def slices(self, total: int, n: int) -> list[slice]:
         """The ``n`` slices that cut ``total`` items into parts."""
         return [slice(part * self._length, (part + 1) * self._length) for part in range(n)]
-
-
-_NOTHING = object()
 
 
 def _begin(kind: type[RemoteFunction]) -> RemoteFunction:

@@ -23,6 +23,16 @@ if TYPE_CHECKING:
     from .joined import JoinedResult
 
 
+NOT_READY = "Result not ready."
+
+
+def time_out_of_view() -> None:
+    """Raise what a view's results raise that are not there in time."""
+    from ..errors import ResultTimeout
+
+    raise ResultTimeout(NOT_READY)
+
+
 class AsyncResult(Account):
     """The result of a call that may not have ended yet.
 
@@ -59,8 +69,9 @@ class AsyncResult(Account):
         """The value, when it has arrived; raises the exception of the task.
 
         Waits ``timeout`` seconds at the most (None: as long as it takes), then raises
-        :class:`multiprocessing.TimeoutError`. With ``return_exceptions`` an exception is given in the place of the
-        value that it prevented, and not raised.
+        :class:`multiprocessing.TimeoutError`; results of views :class:`~parpool.ResultTimeout`, which is Python's own
+        TimeoutError as well. With ``return_exceptions`` an exception is given in the place of the value that it
+        prevented, and not raised.
         """
         if not self._done and not self._link.wait(self, timeout):
             self._time_out()
@@ -228,7 +239,7 @@ class AsyncResult(Account):
     def _time_out() -> None:
         from multiprocessing import TimeoutError
 
-        raise TimeoutError("Result not ready.")
+        raise TimeoutError(NOT_READY)
 
     # -- for subclasses ---------------------------------------------------------------------------------------
 

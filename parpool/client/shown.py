@@ -20,11 +20,13 @@ def display(result: AsyncResult) -> None:
     """
     for part in result._parts():
         engine = getattr(part, "_engine", None)
-        for number, name in ((1, "stdout"), (2, "stderr")):
-            text = part._text(number)
-            if text:
-                stream = sys.stdout if number == 1 else sys.stderr
-                stream.write(f"[{name}:{_who(engine)}] {text}" + ("" if text.endswith("\n") else "\n"))
+        texts: dict[tuple[int, int], list[str]] = {}
+        for number, text, origin, _ in list(part._printed or ()):
+            texts.setdefault((origin, number), []).append(text)
+        for origin, number in sorted(texts):
+            text = "".join(texts[origin, number])
+            stream, name = (sys.stdout, "stdout") if number == 1 else (sys.stderr, "stderr")
+            stream.write(f"[{name}:{_who(origin)}] {text}" + ("" if text.endswith("\n") else "\n"))
         shown: Any = part.get(return_exceptions=True) if part.ready() else None
         if getattr(shown, "text", None) is not None and hasattr(shown, "execution_count"):
             sys.stdout.write(f"Out[{_who(engine)}:{shown.execution_count}]: {shown.text}\n")
@@ -68,9 +70,9 @@ class Streaming:
 
         def pump() -> None:
             nonlocal shown
-            for stream, text in (part._printed or [])[shown:]:
+            for stream, text, engine, _ in (part._printed or [])[shown:]:
                 shown += 1
-                self._print(part._engine, stream, text)
+                self._print(engine, stream, text)
 
         return lambda: self._result._link.call_back(_Piece(pump))
 

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from .. import status as codes
 from ..net.loop import wake_waiters
-from ..wire.messages import EACH, HOW
+from ..wire.messages import EACH, HOW, VIEW
 from .mapping import AHEAD, Feed, Window, chunk_size, exception_of, map_kind, sliceable
+from .result import AsyncResult, time_out_of_view
 from .shown import Passed
 
 if TYPE_CHECKING:
@@ -151,9 +152,9 @@ class IMapIterator:
                     return entry
             left = None if deadline is None else max(0.0, deadline - monotonic())
             if not self._link.wait(self, left):
-                from multiprocessing import TimeoutError
-
-                raise TimeoutError("Result not ready.")
+                if self._terms.get("kind", 0) & VIEW:
+                    time_out_of_view()
+                AsyncResult._time_out()
 
     def _advance(self, items: int) -> None:
         if self._bar is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from ..wire.messages import VIEW
 from .contract import Terms, terms_of
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from .executor import ViewExecutor
     from .records import Records
     from .remote import ParallelFunction, RemoteFunction
+
+V = TypeVar("V", bound="View")
 
 Jobs = Any  #: message ids, AsyncResults, or any nesting of collections of them
 
@@ -137,8 +139,12 @@ class View:
     def map(
         self, f: Callable[..., Any], /, *sequences: Iterable[Any], block: bool | None = None, **options: Any
     ) -> Any:
-        """``list(map(f, *sequences))`` on the view's engines: the list with ``block``, else its AsyncResult."""
-        return self._give(self._map(f, sequences, options), self.block if block is None else block)
+        """``list(map(f, *sequences))`` on the view's engines: the list with ``block``, else its AsyncResult.
+
+        ``targets``, and any flag of the view, may be given by keyword for this one map.
+        """
+        view = self._aside(options)
+        return self._give(view._map(f, sequences, options), self.block if block is None else block)
 
     def map_async(self, f: Callable[..., Any], /, *sequences: Iterable[Any], **options: Any) -> AsyncResult:
         """:meth:`map` that gives an :class:`~parpool.AsyncResult` whatever ``block`` is."""
@@ -148,6 +154,17 @@ class View:
     def map_sync(self, f: Callable[..., Any], /, *sequences: Iterable[Any], **options: Any) -> Any:
         """:meth:`map` that waits for the list whatever ``block`` is."""
         return self.map(f, *sequences, block=True, **options)
+
+    def _aside(self: V, options: dict[str, Any]) -> V:
+        """This view, or one with the targets and flags that ``options`` have: they are taken out of there."""
+        flags = {name: options.pop(name) for name in self._flag_names[2:] if name in options}  # not block and track
+        targets = options.pop("targets", None)
+        if not flags and targets is None:
+            return self
+        chosen = self._targets if targets is None else self.client.view(targets, self.balanced)._targets
+        view: V = type(self)(self.client, chosen)
+        view.set_flags(**{name: vars(self)[name] for name in self._flag_names} | flags)
+        return view
 
     def _map(self, f: Callable[..., Any], sequences: tuple[Iterable[Any], ...], options: dict[str, Any]) -> AsyncResult:
         raise NotImplementedError

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import pickle
 import sys
 from collections.abc import Callable
-from types import FunctionType, ModuleType
+from types import FunctionType
 from typing import Any
 
 from ..wire import functions as wire_functions
 from ..wire import reference
 from ..wire.failure import unpack_failure
-from ..wire.fingerprint import fingerprint, is_main_code
+from ..wire.fingerprint import fingerprint, is_code, is_main_code, names_under
+
+_NOTHING = object()
 
 
 class Missing(LookupError):
@@ -22,23 +25,47 @@ class Missing(LookupError):
         self.key = key
 
 
+class _Made:
+    """Code as this engine has it, and the names that must mean what they meant when it was made."""
+
+    __slots__ = ("code", "needs", "turn")
+
+    def __init__(self, code: Any, needs: dict[str, Any], turn: int) -> None:
+        self.code = code
+        self.needs = needs  #: by name: code, or a _Later
+        self.turn = turn  #: of the namespace, when they last were as needed
+
+
+class _Later:
+    """A packed reference to code."""
+
+    __slots__ = ("packed",)
+
+    def __init__(self, packed: bytes) -> None:
+        self.packed = packed
+
+
 class Namespace:
     """The engine's globals, and the table of functions that were sent to it.
 
-    An engine of a Pool lives in its process's ``__main__``, which it inherited or imported; the code that travels
-    there may replace older code of the same name, never data.
+    An engine of a Pool lives in its process's ``__main__``, which it inherited or imported. Code that travels brings
+    the code that it refers to, which is bound under its names. There it may replace what travelled or was inherited,
+    but nothing that the user has put there. Each function that is called finds what came with it: where another
+    function has brought something else of that name meanwhile, it is bound anew.
     """
 
     def __init__(self, names: dict[str, Any] | None = None) -> None:
         self.names = _globals_of_main() if names is None else names
         #: where pickle looks for classes of ``__main__``; not always the same
         self._module = sys.modules["__main__"].__dict__
-        #: the code of ``__main__`` that this process inherited or imported: the client has it, too
-        self._inherited = {name: value for name, value in self.names.items() if is_main_code(value)}
+        #: the code that this process inherited or imported with ``__main__``: the client has it, too
+        self._inherited = {name: value for name, value in list(self.names.items()) if is_code(value)}
         self._later: list[tuple[str, bytes]] = []  #: names to be bound to code that is only referred to
         self._blobs: dict[bytes, bytes] = {}
-        self._functions: dict[bytes, Callable[..., Any]] = {}
-        self._code: dict[bytes, Any] = {}  #: code of the client's ``__main__``, by key
+        self._functions: dict[bytes, _Made] = {}
+        self._code: dict[bytes, _Made] = {}  #: code of the client's ``__main__``, by key
+        self._turn = 0  #: how often code of ours gave way to other code
+        self._gathered: dict[str, Any] | None = None  #: what the code that is being made needs
         self._travelled: dict[str, Any] = {}  #: names that were bound because code that refers to them arrived
         wire_functions.fetch_hook = self._fetch
 
@@ -66,15 +93,23 @@ class Namespace:
 
     def function(self, key: bytes) -> Callable[..., Any]:
         """The function of a key. Raises Missing, or whatever the import of its module raises."""
-        function = self._functions.get(key)
-        if function is None:
+        made = self._functions.get(key)
+        if made is None:
             blob = self._blobs.get(key)
             if blob is None:
                 raise Missing(key)
-            function = self._fetch(blob[1:]) if blob[:1] == b"R" else self._open(key, blob)
+            made = self._gather(lambda: self._make(key, blob))
             if not reference.may_refer(blob):  # else it is another one each time
-                self._functions[key] = function
-        return function
+                self._functions[key] = made
+        elif made.turn != self._turn:
+            self._bind_again(made)
+        code: Callable[..., Any] = made.code
+        return code
+
+    def _make(self, key: bytes, blob: bytes) -> Any:
+        code = self._fetch(blob[1:]) if blob[:1] == b"R" else self._open(key, blob)
+        self.bind_referred()
+        return code
 
     def _open(self, key: bytes, blob: bytes) -> Any:
         if blob[:1] == b"E":
@@ -83,23 +118,64 @@ class Namespace:
         self.prepare(blob)
         return pickle.loads(blob[1:])
 
+    def _gather(self, make: Callable[[], Any]) -> _Made:
+        """Make code, and note what it needs."""
+        outer, self._gathered = self._gathered, {}
+        try:
+            made = _Made(make(), self._gathered, self._turn)
+        finally:
+            self._gathered = outer
+        return made
+
     def _fetch(self, packed: bytes) -> Any:
         """The code that a reference names: this process's own where it is the same, else what was sent."""
         reference = wire_functions.decode_reference(packed)
-        code = self._code.get(reference.key)
-        if code is None:
+        made = self._code.get(reference.key)
+        if made is None:
             own = self._own(reference.qualname)
             if own is not None and fingerprint(own) == reference.fingerprint:
-                code = own
+                made = self._gather(lambda: self._adopt(own, reference.imports))
             else:
                 blob = self._blobs.get(reference.key)
                 if blob is None or blob[:1] == b"R":
                     raise Missing(reference.key)
-                code = self._open(reference.key, blob)
-                if "." not in reference.qualname:
-                    self.bind({reference.qualname: code})
-            self._code[reference.key] = code
+                made = self._gather(lambda: self._receive(reference.key, blob, reference.qualname))
+            self._code[reference.key] = made
+        elif made.turn != self._turn:
+            self._bind_again(made)
+        if self._gathered is not None:
+            self._gathered.update(made.needs)
+        return made.code
+
+    def _adopt(self, own: Any, imports: list[tuple[str, str, str]]) -> Any:
+        """Code of this process, and what it lacks of the importable code that it refers to at the client's."""
+        for known, name in names_under(own):
+            if known is self.names and self._is_ours(name, known.get(name)):
+                self.bind({name: known[name]})
+        for name, module, path in imports:
+            if name in self.names and not self._is_ours(name, self.names[name]):
+                continue
+            try:
+                found: Any = importlib.import_module(module)
+                for step in path.split(".") if path else ():
+                    found = getattr(found, step)
+            except (ImportError, AttributeError):
+                continue  # it may not come to need it
+            self.bind({name: found})
+        return own
+
+    def _receive(self, key: bytes, blob: bytes, qualname: str) -> Any:
+        """Code of the client's, by value."""
+        code = self._open(key, blob)
+        if "." not in qualname:
+            self.bind({qualname: code})
         return code
+
+    def _bind_again(self, made: _Made) -> None:
+        """Other code has taken a name in the namespace: let this find what it needs. Raises Missing."""
+        for name, needed in list(made.needs.items()):
+            self.bind({name: self._fetch(needed.packed) if type(needed) is _Later else needed})
+        made.turn = self._turn
 
     def dump(self, value: Any) -> bytes:
         """Pickle what a view's task returned: what the client may not have goes by value."""
@@ -107,25 +183,44 @@ class Namespace:
 
     def _is_the_clients(self, code: Any) -> bool:
         """Does the client have this code of ``__main__``, because it came from there?"""
-        name = code.__qualname__.partition(".")[0]
-        present = self.names.get(name)
-        return present is not None and (self._travelled.get(name) is present or self._inherited.get(name) is present)
+        first, *rest = code.__qualname__.split(".")
+        found = self.names.get(first)
+        if not self._is_ours(first, found):
+            return False
+        for name in rest:
+            found = getattr(found, name, None)
+        return found is code
+
+    def _is_ours(self, name: str, value: Any) -> bool:
+        """Is this what travelled here under the name, or was inherited? Else it is the user's."""
+        return self._travelled.get(name, _NOTHING) is value or self._inherited.get(name, _NOTHING) is value
 
     def evaluate(self, expression: str) -> Any:
         """What an expression names here."""
         return eval(reference.compiled(expression), self.names)
 
+    def explain(self, error: NameError) -> None:
+        """Let an error say how to push the name that code of this namespace has missed."""
+        trace, name = error.__traceback__, error.name
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        there = trace is not None and trace.tb_frame.f_globals is self.names
+        if there and name is not None and not isinstance(error, UnboundLocalError):
+            error.args = (f"name {name!r} is not defined on this engine: push it with view[{name!r}] = value",)
+
     def bind_referred(self) -> None:
         """Bind the names that opened code refers to. Raises Missing for code that must be asked for."""
         while self._later:
-            name, packed = self._later[-1]
-            present = self.names.get(name)
-            if not is_main_code(present):
+            place = len(self._later) - 1
+            name, packed = self._later[place]
+            if name not in self.names or self._is_ours(name, self.names[name]):
                 self.bind({name: self._fetch(packed)})
-            self._later.pop()
+            del self._later[place]  # it may have brought others, behind it
 
     def _bind_later(self, references: dict[str, bytes]) -> None:
         self._later.extend(references.items())
+        if self._gathered is not None:
+            self._gathered.update({name: _Later(packed) for name, packed in references.items()})
 
     def _own(self, qualname: str) -> Any:
         first, *rest = qualname.split(".")
@@ -136,14 +231,18 @@ class Namespace:
 
     def bind(self, code: dict[str, Any]) -> dict[str, Any]:
         """Bind travelled code under its names, unless the user bound them to something else; gives the namespace."""
+        names, gathered = self.names, self._gathered
         for name, value in code.items():
-            if name in self.names:
-                present = self.names[name]
-                older = self._travelled.get(name) is present or is_main_code(present)
-                if isinstance(value, ModuleType) or not older:
-                    continue
-            self.names[name] = self._module[name] = self._travelled[name] = value
-        return self.names
+            if gathered is not None:
+                gathered[name] = value
+            present = names.get(name, _NOTHING)
+            if present is not value:
+                if present is not _NOTHING:
+                    if not self._is_ours(name, present):
+                        continue
+                    self._turn += 1
+                names[name] = self._module[name] = self._travelled[name] = value
+        return names
 
     def prepare(self, data: bytes) -> None:
         """Before opening a pickle that may hold code by value: let that code find this namespace."""

@@ -62,6 +62,7 @@ class Runner:
             completed = time()
             if captured is not None:
                 captured.end()
+                self._explain(error)
             self._report(call.id, _status(error), 0, started, completed, _pack(error))
             return completed
         completed = time()
@@ -111,6 +112,8 @@ class Runner:
                     engine.current = -1
                 status = OK
             except BaseException as error:
+                if captured is not None:
+                    self._explain(error)
                 status, payload = _status(error), _pack(error)
             completed = time()
             if status == OK:
@@ -142,6 +145,10 @@ class Runner:
                 return function, argument
             except Missing as missing:
                 self._engine.ask(missing.key)
+
+    def _explain(self, error: BaseException) -> None:
+        if isinstance(error, NameError):
+            self._namespace.explain(error)
 
     def _report(self, id: int, status: int, item: int, started: float, completed: float, payload: bytes) -> None:
         if len(payload) > INLINE:

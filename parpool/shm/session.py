@@ -11,6 +11,7 @@ import errno
 import os
 import shutil
 import tempfile
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -41,9 +42,11 @@ class Session:
         self._lock = -1
         reasons = []
         for root in roots():
-            _sweep(root)
             try:
-                self._make(root)
+                with _alone:
+                    _sweep(root)
+                    while not self._make(root):
+                        pass
                 return
             except OSError as error:
                 if error.errno in (errno.EMFILE, errno.ENFILE):
@@ -55,23 +58,30 @@ class Session:
             + ". Free some space, or point TMPDIR at a folder with a short path."
         )
 
-    def _make(self, root: str) -> None:
+    def _make(self, root: str) -> bool:
+        """Make the folder; False where somebody's sweep has taken it before its lock was ours."""
         folder = tempfile.mkdtemp(prefix=PREFIX, dir=root)  # mode 0700
         try:
             if len(os.fsencode(folder)) + len("/control") > LONGEST_SOCKET_PATH:
                 raise OSError(f"the path {folder} is too long for a socket")
             lock = os.open(os.path.join(folder, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                _take_lock(lock)
-                os.write(lock, str(self._pid).encode())
+                taken = _is_taken(lock, folder)
+                if not taken:
+                    os.write(lock, str(self._pid).encode())
             except BaseException:
                 os.close(lock)
                 raise
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
+        if taken:
+            os.close(lock)
+            shutil.rmtree(folder, ignore_errors=True)
+            return False
         self.folder, self._lock = folder, lock
         _living.add(folder)
+        return True
 
     def path(self, name: str) -> str:
         """The path of a file of this session."""
@@ -90,14 +100,25 @@ class Session:
 
 #: Folders of this process's sessions. Its own locks do not keep it out, and to close such a file would drop the lock.
 _living: set[str] = set()
+#: One thread of this process makes or sweeps at a time: a lock does not keep out the other threads of its process.
+_alone = threading.Lock()
+
+
+def _after_fork() -> None:
+    global _alone
+    _alone = threading.Lock()
+    _living.clear()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_living.clear)
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def sweep() -> None:
     """Remove the folders of dead sessions wherever they may lie."""
     for root in roots():
-        _sweep(root)
+        with _alone:
+            _sweep(root)
 
 
 def _sweep(root: str) -> None:
@@ -143,6 +164,15 @@ def _remove_unfinished(folder: Path) -> None:
     with suppress(OSError):  # it is not empty, or gone
         if time.time() - folder.stat().st_mtime > UNFINISHED:
             folder.rmdir()
+
+
+def _is_taken(lock: int, folder: str) -> bool:
+    """Lock the file of a new folder; has a sweep found it unlocked before, and taken it for one of the dead?"""
+    try:
+        _take_lock(lock)
+        return not os.path.samestat(os.fstat(lock), os.stat(os.path.join(folder, "lock")))
+    except (FileNotFoundError, BlockingIOError, PermissionError):  # it has removed the file, or holds the lock just now
+        return True
 
 
 def _take_lock(fd: int) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import cloudpickle
 
-from .fingerprint import MAIN, is_main_code, names_in
+from .fingerprint import MAIN, is_code, is_main_code, names_in
 
 #: Set by the engine: binds travelled code in its namespace, and gives that namespace.
 bind: Callable[[dict[str, Any]], dict[str, Any]] | None = None
@@ -167,11 +167,7 @@ def _cell_content(cell: CellType) -> Any:
 def _code_globals(function: FunctionType) -> dict[str, Any]:
     """The modules, functions and classes that the code refers to: code travels with the function."""
     known = function.__globals__
-    return {
-        name: known[name]
-        for name in dict.fromkeys(names_in(function.__code__))
-        if isinstance(known.get(name), (ModuleType, FunctionType, type)) or is_main_code(known.get(name))
-    }
+    return {name: known[name] for name in dict.fromkeys(names_in(function.__code__)) if is_code(known.get(name))}
 
 
 def _make_function(code: CodeType, name: str, home: str, cells: int) -> FunctionType:

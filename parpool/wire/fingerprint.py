@@ -7,21 +7,82 @@ fingerprint in the process that runs the script and in one that imported it.
 
 from __future__ import annotations
 
+import copyreg
+import sys
 from collections.abc import Iterator
 from enum import Enum
 from hashlib import blake2b
-from types import CellType, CodeType, FunctionType
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 #: ``__main__`` as it is called in a process, and in one that multiprocessing spawned from it.
 MAIN = ("__main__", "__mp_main__")
+WRAPPERS = 16  #: how deep a function may lie in decorators that are no functions
 
 
 def is_main_code(value: object) -> bool:
     """Is it a function or class that ``__main__`` defines, or a wrapper of one (``lru_cache``)?"""
-    if isinstance(value, (FunctionType, type)) or isinstance(getattr(value, "__wrapped__", None), FunctionType):
-        return getattr(value, "__module__", None) in MAIN and isinstance(getattr(value, "__qualname__", None), str)
+    inner = value
+    for _ in range(WRAPPERS):
+        if isinstance(inner, (FunctionType, type)):
+            return getattr(value, "__module__", None) in MAIN and isinstance(getattr(value, "__qualname__", None), str)
+        inner = getattr(inner, "__wrapped__", None)
     return False
+
+
+def is_code(value: object) -> bool:
+    """Is it a module, function or class, which travels with the code that refers to it? All else is data."""
+    if isinstance(value, (ModuleType, FunctionType, type)):
+        return True
+    if isinstance(value, BuiltinFunctionType):
+        return value.__self__ is None or isinstance(value.__self__, ModuleType)  # else a method of some object
+    if not callable(value) or not isinstance(getattr(value, "__name__", None), str):
+        return False
+    return is_main_code(value) or (type(value).__module__ not in MAIN and _goes_by_name(value))
+
+
+def _goes_by_name(value: Any) -> bool:
+    """Is it pickled as no more than its name, as the functions are that numpy and others make of classes of theirs?"""
+    try:
+        reduce = copyreg.dispatch_table.get(type(value))
+        return isinstance(value.__reduce_ex__(4) if reduce is None else reduce(value), str)
+    except Exception:  # whatever their classes raise
+        return False
+
+
+def whereabouts(value: Any) -> tuple[str, str] | None:
+    """By which module and name importable code is found, a module itself by the empty name; None: it is not."""
+    if isinstance(value, ModuleType):
+        return (value.__name__, "") if sys.modules.get(value.__name__) is value else None
+    module, name = value.__module__, getattr(value, "__qualname__", None) or value.__name__
+    found: Any = sys.modules.get(module)
+    for step in name.split("."):
+        found = getattr(found, step, None)
+    return (module, name) if found is value else None
+
+
+def names_under(code: Any) -> Iterator[tuple[dict[str, Any], str]]:
+    """The global names, and attributes, that code of ``__main__`` refers to, each with the globals to find it in.
+
+    Also those that it refers to by way of other code of ``__main__``.
+    """
+    todo, seen = [code], set()
+    while todo:
+        value = todo.pop()
+        if id(value) in seen or not is_main_code(value):
+            continue
+        seen.add(id(value))
+        if isinstance(value, FunctionType):
+            known = value.__globals__
+            for name in names_in(value.__code__):
+                yield known, name
+                todo.append(known.get(name))
+            todo += map(_content, value.__closure__ or ())
+        elif isinstance(value, type):
+            todo += value.__bases__
+            for member in vars(value).values():
+                todo += _functions_in(member)
+        todo.append(getattr(value, "__wrapped__", None))
 
 
 def referred(function: FunctionType) -> Iterator[tuple[str, Any]]:
@@ -98,12 +159,16 @@ def _content(cell: CellType) -> object:
 
 def _member_parts(name: str, member: Any, seen: set[int]) -> Iterator[bytes]:
     """Of a class: its functions in whatever they are wrapped. Data is state, and no part of the code."""
-    wrappers = ("__func__", "fget", "fset", "fdel", "func", "__wrapped__")
-    functions = [member] + [getattr(member, attribute, None) for attribute in wrappers]
-    for function in functions:
+    for function in _functions_in(member):
         if isinstance(function, FunctionType) or (function is member and is_main_code(member)):
             yield name.encode() + type(member).__qualname__.encode()
             yield from _parts(function, seen)
+
+
+def _functions_in(member: Any) -> list[Any]:
+    """What a member of a class may have its functions in."""
+    wrappers = ("__func__", "fget", "fset", "fdel", "func", "__wrapped__")
+    return [member, *(getattr(member, attribute, None) for attribute in wrappers)]
 
 
 def _code_parts(code: CodeType) -> Iterator[bytes]:

@@ -23,7 +23,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ..errors import SerializationError
-from .fingerprint import MAIN, fingerprint, is_main_code, referred
+from .failure import safe_repr
+from .fingerprint import MAIN, fingerprint, is_code, is_main_code, names_under, whereabouts
 from .payload import PROTOCOL
 
 KEPT = 1024  #: functions and classes that a book remembers
@@ -43,7 +44,9 @@ class _Known(NamedTuple):
     code: object
     defaults: object
     kwdefaults: object
-    referred: tuple[tuple[str, Any], ...]
+    #: the code that it refers to: globals, name, value
+    referred: tuple[tuple[dict[str, Any], str, Any], ...]
+    missing: frozenset[str]  #: names of its code that are no globals, or not yet
 
 
 class _Reference(msgspec.Struct, array_like=True):
@@ -52,6 +55,8 @@ class _Reference(msgspec.Struct, array_like=True):
     key: bytes
     qualname: str
     fingerprint: bytes
+    #: importable code that it refers to: the name there, the module, the name in the module (empty: the module itself)
+    imports: list[tuple[str, str, str]]
 
 
 decode_reference = msgspec.msgpack.Decoder(_Reference).decode
@@ -125,12 +130,14 @@ class FunctionBook:
         """The packed reference to a function or class of ``__main__``."""
         print_ = fingerprint(code)
         qualname = code.__qualname__
-        key = blake2b(b"R" + qualname.encode("utf-8", "replace") + b"\0" + print_, digest_size=16).digest()
+        imports = _imports_of(code)
+        parts = (b"R", qualname.encode("utf-8", "replace"), print_, repr(imports).encode("utf-8", "replace"))
+        key = blake2b(b"\0".join(parts), digest_size=16).digest()
         self._code[key] = code
         self._code.move_to_end(key)
         if len(self._code) > KEPT:
             self._code.popitem(last=False)
-        return msgspec.msgpack.encode(_Reference(key, qualname, print_))
+        return msgspec.msgpack.encode(_Reference(key, qualname, print_, imports))
 
     def _referable(self, code: Any) -> bool:
         """Can an engine have this code of ``__main__`` under its name?"""
@@ -151,6 +158,10 @@ class FunctionBook:
         return self._pickled(function)
 
     def _pickled(self, function: Any) -> Function:
+        if not callable(function):
+            raise TypeError(
+                f"a function is needed, not {safe_repr(function, 60)} of type {type(function).__qualname__}"
+            )
         blob = b"P" + self.dumps(function)
         return Function(blake2b(blob, digest_size=16).digest(), blob, _name(function))
 
@@ -159,14 +170,14 @@ class FunctionBook:
             self._known.clear()
         if type(function) is BuiltinFunctionType:
             if getattr(function, "__self__", None) is None or isinstance(function.__self__, type(sys)):
-                self._known[function] = _Known(described, None, None, None, ())
+                self._known[function] = _Known(described, None, None, None, (), frozenset())
         elif function.__closure__ is None:  # cells change, and their content travels by value
             self._known[function] = _Known(
                 described,
                 function.__code__,
                 function.__defaults__,
                 function.__kwdefaults__,
-                tuple(_all_referred(function)),
+                *_referred(function),
             )
 
     def reference(self, code: Any) -> tuple[Any, ...] | None:
@@ -198,26 +209,37 @@ class FunctionBook:
             raise explain(value, reason, roots) from reason
 
 
-def _all_referred(function: FunctionType) -> list[tuple[str, Any]]:
-    """What :func:`referred` gives, also through the functions it gives. (Globals of ``__main__`` are one dict.)"""
-    found: dict[str, Any] = {}
-    todo = [function]
-    while todo:
-        for name, code in referred(todo.pop()):
-            if name not in found:
-                found[name] = code
-                if isinstance(code, FunctionType):
-                    todo.append(code)
-    return list(found.items())
+def _referred(function: FunctionType) -> tuple[tuple[tuple[dict[str, Any], str, Any], ...], frozenset[str]]:
+    """The code that a function refers to, also by way of other code, and the names that mean nothing yet."""
+    found, missing, own = [], set(), function.__globals__
+    for known, name in names_under(function):
+        if name not in known:
+            if known is own:
+                missing.add(name)
+        elif is_code(known[name]):
+            found.append((known, name, known[name]))
+    return tuple(found), frozenset(missing)
 
 
 def _unchanged(function: Any, known: _Known) -> bool:
     if function.__defaults__ is not known.defaults or function.__kwdefaults__ is not known.kwdefaults:
         return False
-    if known.referred:
-        names = function.__globals__
-        return all(names.get(name) is code for name, code in known.referred)
-    return True
+    for names, name, code in known.referred:
+        if names.get(name) is not code:
+            return False
+    return not known.missing or function.__globals__.keys().isdisjoint(known.missing)
+
+
+def _imports_of(code: Any) -> list[tuple[str, str, str]]:
+    """The importable code that code of ``__main__`` refers to."""
+    imports = {}
+    for known, name in names_under(code):
+        value = known.get(name)
+        if known.get("__name__", "__main__") in MAIN and is_code(value) and not is_main_code(value):
+            place = whereabouts(value)
+            if place is not None:
+                imports[name] = place
+    return [(name, *place) for name, place in sorted(imports.items())]
 
 
 def _name(function: Any) -> str:

@@ -166,9 +166,18 @@ def collect_exceptions(rlist: list[T], method: str = "unspecified") -> list[T]:
     return rlist
 
 
-def composite_error(failed: Sequence[BaseException], method: str, results: Sequence[Any] = ()) -> CompositeError:
-    """One exception of those of several targets. An ``engine_id`` that one of ours has been given is told."""
-    elist = [_entry(error, method) for error in failed]
+def composite_error(
+    failed: Sequence[BaseException],
+    method: str,
+    results: Sequence[Any] = (),
+    engines: Sequence[int | None] | None = None,
+) -> CompositeError:
+    """One exception of those of several targets: of ``engines``, where an exception does not know its own.
+
+    An ``engine_id`` that one of ours has been given is told.
+    """
+    where = [None] * len(failed) if engines is None else engines
+    elist = [_entry(error, method, engine) for error, engine in zip(failed, where, strict=True)]
     members = [_member(error, entry) for error, entry in zip(failed, elist, strict=True)]
     return CompositeError(f"one or more exceptions from call to method: {method}", elist, members, results)
 
@@ -182,7 +191,7 @@ def _member(error: BaseException, entry: Entry) -> Exception:
     return plain
 
 
-def _entry(error: BaseException, method: str) -> Entry:
+def _entry(error: BaseException, method: str, engine: int | None) -> Entry:
     if isinstance(error, RemoteError):
         info = {**(error.engine_info or {}), "method": error.method or method}
         return error.ename, error.evalue, error.traceback, info
@@ -192,4 +201,5 @@ def _entry(error: BaseException, method: str) -> Entry:
     else:
         traceback = traceback_of(error)
     engine_id = getattr(error, "engine_id", None) if isinstance(error, ParpoolError) else None
-    return type(error).__name__, text_of(error), traceback, {"engine_id": engine_id, "method": method}
+    info = {"engine_id": engine if engine_id is None else engine_id, "method": method}
+    return type(error).__name__, text_of(error), traceback, info

@@ -49,8 +49,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "client.link": {"errors", "status", "options", "wire", "net", "shm", "host", "core.state", "core.effects"},
     "client.control": {"errors", "net", "host"},  # a part of the link
     "pool": {"errors", "options", "client", "launch"},
+    "default": {"errors", "options", "client", "launch", "pool"},
     "context": {"pool"},
     "patching": {"pool"},
+    "magics": {"errors", "client"},
     "executor": {"errors", "options", "client", "launch"},
     "cluster": {"errors", "options", "client", "launch"},
 }
@@ -136,6 +138,7 @@ MORE_METHODS = {  # each with the public API that asks for them
     "parpool.pool.Pool": "the standard library's Pool",
     "parpool.client.result.AsyncResult": "the standard library's and IPython's AsyncResult, and Future",
     "parpool.client.client.Client": "IPython's Client",
+    "parpool.client.contract.Link": "the one seam: every verb of the faces",
     "parpool.client.link.EmbeddedLink": "the one seam: every verb of the faces",
     "parpool.client.view.View": "IPython's views",
     "parpool.client.direct.DirectView": "IPython's DirectView",

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -215,6 +216,48 @@ def test_sweeps_at_the_same_time(root: Path) -> None:
 
 
 # Where no folder can be had -------------------------------------------------------------------------------
+
+
+def test_threads_that_make_and_sweep_at_the_same_time(root: Path) -> None:
+    """The lock of a folder keeps other processes out, and not the threads of its own."""
+    failures: list[BaseException] = []
+
+    def make_some() -> None:
+        try:
+            for _ in range(40):
+                session = Session()
+                Path(session.path("work")).touch(exist_ok=False)
+                sweep()
+                Path(session.path("work")).unlink()
+                session.close()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=make_some) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures and list(root.iterdir()) == []
+
+
+def test_a_folder_that_a_sweep_took_is_made_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process may find the lock file in the moment before it is locked."""
+    import parpool.shm.session as module
+
+    real, taken = module._take_lock, []
+
+    def late(fd: int) -> None:
+        if not taken:
+            taken.extend(root.iterdir())
+            module._remove(taken[0])
+        real(fd)
+
+    monkeypatch.setattr(module, "_take_lock", late)
+    session = Session()
+    assert taken and list(root.iterdir()) == [Path(session.folder)] != taken
+    session.close()
+    assert list(root.iterdir()) == []
 
 
 def test_a_long_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
