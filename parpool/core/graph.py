@@ -141,9 +141,13 @@ class Graph:
         if end[1] != engine or end[0] is not success:
             end = self._end = (success, engine)
         ends[id] = end
-        if len(ends) > REMEMBERED:
-            for oldest in list(islice(ends, REMEMBERED // SHARE or 1)):
-                del ends[oldest]
+        self.shed()
+
+    def shed(self) -> None:
+        """Forget the oldest ends, where there are too many."""
+        while len(self.ends) > REMEMBERED:
+            for oldest in list(islice(self.ends, REMEMBERED // SHARE or 1)):
+                del self.ends[oldest]
 
     def ended(self, id: int, success: bool, engine: int | None) -> list[tuple[Task, str, str]]:
         """Tell those that wait for a task of its end; gives those that wait no more, with verdict and reason."""

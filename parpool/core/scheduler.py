@@ -254,6 +254,7 @@ class Scheduler:
         id, held, alive, deliver = engine.id, engine.held, self.tasks, effects.deliver.append
         # Then each end may have consequences.
         watched = bool(self._ledger.graph.waiting or self._ledger.parts.families)
+        ends, well = self._ledger.graph.ends, (True, id)
         load, limited = engine.load, engine.limited
         function = b""
         spent, calls = 0.0, 0
@@ -288,13 +289,16 @@ class Scheduler:
             if task.limit is not None:
                 engine.limited = limited = limited - 1
             deliver((task, report, id))
-            if watched or task.remembered:
+            if watched or (task.remembered and (status != OK or task.failed)):
                 self._ledger.end(task, status == OK, id, effects)
             else:  # written out, as most tasks end here
                 del alive[task_id]
                 task.state = ENDED
+                if task.remembered:
+                    ends[task_id] = well
         if calls:
             self._dispatch.paces.learn(function, spent, calls)
+        self._ledger.graph.shed()
         if engine.overdue is not None:
             running = held.get(engine.overdue[0])
             if running is None or running.first != engine.overdue[1]:
