@@ -125,6 +125,14 @@ class JoinedResult(AsyncResult):
             return [part.get() for part in self._members[index]]
         return self._members[index].get()
 
+    def get_dict(self, timeout: float | None = None) -> dict[int | None, Any]:
+        """What each engine gave, by engine. Raises ValueError where one gave more than once."""
+        self.get(timeout)
+        engines = [arrived.engine for arrived in self._arrived()]
+        if len(set(engines)) < len(engines) or len(engines) != len(self._members):
+            raise ValueError("more than one value came from an engine: get() gives them all")
+        return {engine: part.get() for engine, part in zip(engines, self._members, strict=True)}
+
     def split(self) -> list[AsyncResult]:
         """The parts."""
         return list(self._members)

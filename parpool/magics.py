@@ -1,0 +1,341 @@
+"""What a view brings to an IPython prompt: magics that run code on its engines.
+
+    %px CODE       run it there; %%px does so with a whole cell
+    %autopx        from now on, run all that is typed there; once more: no longer
+    %pxresult      what the last code printed there and what it gave; %result is the same
+    %pxconfig      on which engines, and whether to wait
+
+Their names end with the suffix that the view was activated with, so several views can have a set each. What belongs to
+a shell is kept there, in its :class:`Prompt`. Only this module needs IPython, and nobody imports it who need not have it.
+"""
+
+# IPython's decorators have no types.
+# mypy: allow-untyped-calls, allow-untyped-decorators
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from keyword import iskeyword
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import UsageError
+from IPython.core.magic import no_var_expand
+from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
+
+from .errors import CompositeError, NoEngines, RemoteError
+
+if TYPE_CHECKING:
+    from .client.direct import DirectView
+    from .client.result import AsyncResult
+
+# The doors ------------------------------------------------------------------------------------------
+
+
+def activate(shell: Any, view: DirectView, suffix: str = "") -> None:
+    """Let the magics of this suffix run code on the engines of ``view``."""
+    if not isinstance(suffix, str) or not f"px{suffix}".isidentifier():
+        raise ValueError(f"a suffix ends the names of magics, so it is of letters, digits and _, not {suffix!r}")
+    if suffix.startswith(("result", "config")):
+        raise ValueError(f"with the suffix {suffix!r}, %px{suffix} would be one of the other magics")
+    _prompt_of(shell).magics_of(suffix).serve(view)
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """``%load_ext``: the magics are there, and say what to do where no view has been activated."""
+    _prompt_of(shell).magics_of("")
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """``%unload_ext``: take all of it away again."""
+    prompt = vars(shell).pop(_KEY, None)
+    if prompt is not None:
+        prompt.leave()
+
+
+_KEY = "_parpool_prompt"
+
+
+def _prompt_of(shell: Any) -> Prompt:
+    prompt: Prompt | None = vars(shell).get(_KEY)
+    if prompt is None:
+        prompt = vars(shell)[_KEY] = Prompt(shell)
+    return prompt
+
+
+# The prompt -----------------------------------------------------------------------------------------
+
+
+class Prompt:
+    """What we have changed of one shell: its magics, where its input goes, and how remote errors look.
+
+    With autopx on, it is one of the shell's transformers of input: what is typed becomes a cell of %%px.
+    """
+
+    #: Whether the input is complete is decided without us: by the rules for Python, not by those for cell magics.
+    has_side_effects = True
+
+    def __init__(self, shell: Any) -> None:
+        self.shell = shell
+        self.here = False  #: input is for this process, even with autopx on
+        self._magics: dict[str, Magics] = {}
+        self._receiver: Magics | None = None  #: with autopx on, who gets the input
+        self._before = vars(shell).get("showtraceback")  # somebody may have put one before the class's
+        self._showtraceback = shell.showtraceback = _showing(shell)
+
+    def magics_of(self, suffix: str) -> Magics:
+        """The magics of a suffix, made when they are first asked for."""
+        magics = self._magics.get(suffix)
+        if magics is None:
+            magics = self._magics[suffix] = Magics(self, suffix)
+            for kind, name, function in magics.table():
+                self.shell.register_magic_function(function, kind, name)
+        return magics
+
+    @property
+    def receiver(self) -> Magics | None:
+        """The magics that get all input; None where autopx is off."""
+        return self._receiver
+
+    @receiver.setter
+    def receiver(self, magics: Magics | None) -> None:
+        transformers = self.shell.input_transformers_cleanup
+        if self in transformers:
+            transformers.remove(self)
+        if magics is not None:
+            transformers.append(self)  # the last: prompts that were pasted, and indents, are off
+        self._receiver = magics
+
+    def __call__(self, lines: list[str]) -> list[str]:
+        """The lines of a cell, as IPython is to run them."""
+        cell = "".join(lines).strip()
+        if self._receiver is None or self.here:
+            return lines
+        suffix = self._receiver.suffix
+        if cell == f"autopx{suffix}" or _FOR_THE_PROMPT.fullmatch(cell):
+            return lines
+        return [f"%%px{suffix}\n", *lines]
+
+    def leave(self) -> None:
+        """Leave the shell as it was."""
+        self.receiver = None
+        if self.shell.showtraceback is self._showtraceback:  # nobody has put another in its place
+            del self.shell.showtraceback
+            if self._before is not None:
+                self.shell.showtraceback = self._before
+        for magics in self._magics.values():
+            magics.view = magics.last = None  # IPython keeps the functions
+            for kind, name, function in magics.table():
+                for each in kind.split("_"):
+                    known = self.shell.magics_manager.magics[each]
+                    if known.get(name) == function:  # not somebody else's by now
+                        del known[name]
+
+
+#: Input that is meant for IPython whatever autopx says: magics, commands of the system, help, and the ways out.
+_FOR_THE_PROMPT = re.compile(r"[%!?].*|[\w.*]+\?\??|(exit|quit)(\(\))?", re.DOTALL)
+
+
+def _showing(shell: Any) -> Callable[..., None]:
+    """The ``showtraceback`` of a shell, which for all remote errors shows the remote traceback alone.
+
+    IPython's own does so but for exception groups, of which it shows everything (and to %tb nothing), and for
+    SyntaxErrors. A handler by ``set_custom_exc`` would not be asked by %tb, and there can be only the user's.
+    """
+    original = shell.showtraceback
+
+    def showtraceback(exc_tuple: Any = None, *args: Any, **options: Any) -> None:
+        error = (exc_tuple or sys.exc_info())[1] or getattr(sys, "last_value", None)
+        if not isinstance(error, CompositeError) and not (
+            isinstance(error, RemoteError) and isinstance(error, SyntaxError)
+        ):
+            original(exc_tuple, *args, **options)
+            return
+        kind = type(error)
+        sys.last_type, sys.last_value, sys.last_traceback = kind, error, error.__traceback__  # for %tb and %debug
+        if sys.version_info >= (3, 12):
+            sys.last_exc = error
+        shell._showtraceback(kind, error, error._render_traceback_())
+
+    return showtraceback
+
+
+# The magics -----------------------------------------------------------------------------------------
+
+_WAITING = argument("--block", action="store_const", const=True, help="wait, and show what comes of it")
+_NOT_WAITING = argument("--noblock", dest="block", action="store_const", const=False, help="give an AsyncResult")
+_TARGETS = argument("--targets", "-t", help="the engines: 0, -1, 0,2, ::2 or all, of those that serve now")
+_TELLING = argument("--verbose", "-v", action="store_const", const=True, help="tell where code is run")
+
+#: What may stand between %px and its code. Code that begins like that would be pointless.
+_OPTION = re.compile(r"--(?:(?:targets|out)(?:=|\s+)\S+|block|noblock|verbose|local)(?:\s+|$)")
+
+
+class Magics:
+    """The magics of one suffix, and the view whose engines they use."""
+
+    def __init__(self, prompt: Prompt, suffix: str) -> None:
+        self.suffix = suffix
+        self.view: DirectView | None = None
+        self.last: AsyncResult | None = None  #: of the last code
+        self._prompt = prompt
+        self._targets: str | None = None  #: instead of the view's own
+        self._verbose = False
+
+    def serve(self, view: DirectView) -> None:
+        """Use this view from now on, as it is."""
+        self.view, self.last, self._targets, self._verbose = view, None, None, False
+
+    def table(self) -> list[tuple[str, str, Any]]:
+        """Kind, name and function of each magic."""
+        functions = [
+            ("line_cell", "px", self.px),
+            ("line", "autopx", self.autopx),
+            ("line", "pxresult", self.pxresult),
+            ("line", "result", self.pxresult),
+            ("line", "pxconfig", self.pxconfig),
+        ]
+        return [(kind, name + self.suffix, function) for kind, name, function in functions]
+
+    @no_var_expand  # {x} and $x in code are none of IPython's business
+    @magic_arguments()
+    @_WAITING
+    @_NOT_WAITING
+    @_TARGETS
+    @_TELLING
+    @argument("--out", "-o", metavar="NAME", help="bind the AsyncResult to this name, here")
+    @argument("--local", action="store_true", help="run the code here as well")
+    def px(self, line: str, cell: str | None = None) -> AsyncResult | None:
+        """Run Python code on the engines of the active view: the rest of a line, or with %%px the rest of a cell.
+
+        Whether it waits is the view's ``block``, unless an option says otherwise. It then shows what each engine has
+        printed and the value of a last expression, and raises what was raised; else it gives an AsyncResult.
+        """
+        options, code = _split(line) if cell is None else (line, cell)
+        given = parse_argstring(self.px, options)
+        view = self._active("px")
+        if not code.strip():
+            raise UsageError(f"%px{self.suffix} takes code: %px{self.suffix} x = 1")
+        if given.out is not None and (not given.out.isidentifier() or iskeyword(given.out)):
+            raise UsageError(f"--out takes a name, not {given.out!r}")
+        targets = _chosen(view, self._targets if given.targets is None else given.targets)
+        if given.verbose or self._verbose:
+            print(f"Executing command on Controller\nengines: {view.targets if targets is None else targets}")
+        result: AsyncResult = view.execute(code, targets=targets, block=False)
+        self.last = result
+        if given.out is not None:
+            self._prompt.shell.user_ns[given.out] = result
+        if given.local:  # while the engines are at it
+            self._run_here(code)
+        if not (view.block if given.block is None else given.block):
+            return result
+        self._show(result)
+        return None
+
+    @no_var_expand
+    @magic_arguments()
+    def autopx(self, line: str) -> None:
+        """Run on the engines of the active view all that is typed from now on, as %px does; or no longer.
+
+        What begins with %, ! or ? is still for this prompt, as are ``name?``, ``exit`` and ``quit``.
+        """
+        parse_argstring(self.autopx, line)
+        if self._prompt.receiver is self:
+            self._prompt.receiver = None
+            print("Auto Parallel Disabled")
+        else:
+            self._active("autopx")
+            self._prompt.receiver = self
+            print(f"Auto Parallel Enabled\nType %autopx{self.suffix} to disable")
+
+    @no_var_expand
+    @magic_arguments()
+    def pxresult(self, line: str) -> None:
+        """Wait for the last code of %px, %%px or %autopx, and show what came of it as %px does that waits."""
+        parse_argstring(self.pxresult, line)
+        self._active("pxresult")
+        if self.last is None:
+            raise UsageError(f"there is no result: no code has been run with %px{self.suffix} yet")
+        self._show(self.last)
+
+    @no_var_expand
+    @magic_arguments()
+    @_WAITING
+    @_NOT_WAITING
+    @_TARGETS
+    @_TELLING
+    @argument("--quiet", dest="verbose", action="store_const", const=False, help="do not tell where code is run")
+    def pxconfig(self, line: str) -> None:
+        """Set what %px, %%px and %autopx do where they are not told; without options, show it.
+
+        ``--block`` and ``--noblock`` set the flag of the view. Its targets cannot be changed: ``--targets`` is for the
+        magics alone, until another view is activated.
+        """
+        given = parse_argstring(self.pxconfig, line)
+        view = self._active("pxconfig")
+        _chosen(view, given.targets)  # raises what is wrong with it
+        if given.block is not None:
+            view.block = given.block
+        if given.targets is not None:
+            self._targets = given.targets
+        if given.verbose is not None:
+            self._verbose = given.verbose
+        if not line.strip():
+            targets = view.targets if self._targets is None else self._targets
+            print(f"%px{self.suffix}: {view!r}, targets={targets}, block={view.block}, verbose={self._verbose}")
+
+    def _active(self, name: str) -> DirectView:
+        if self.view is None:
+            how = f"view.activate({self.suffix!r})" if self.suffix else "view.activate()"
+            raise UsageError(
+                f"%{name}{self.suffix} has no engines yet: {how} gives it those of a view,"
+                " such as view = parpool.Pool().client[:]"
+            )
+        return self.view
+
+    def _run_here(self, code: str) -> None:
+        self._prompt.here = True
+        try:
+            self._prompt.shell.run_cell(code)
+        finally:
+            self._prompt.here = False
+
+    def _show(self, result: AsyncResult) -> None:
+        try:
+            result.wait()
+        except KeyboardInterrupt:
+            # Another one, without the frames below: they are of no interest here.
+            raise KeyboardInterrupt(
+                f"the engines go on: %pxresult{self.suffix} waits for them again, interrupt() of the client stops them"
+            ) from None
+        result.display_outputs()
+        result.get()  # raises what was raised
+
+
+def _split(line: str) -> tuple[str, str]:
+    """The options of a line, and the code that follows."""
+    end = 0
+    while option := _OPTION.match(line, end):
+        end = option.end()
+    return line[:end], line[end:]
+
+
+def _chosen(view: DirectView, targets: str | None) -> Any:
+    """The targets that a word names; None for those of the view."""
+    if targets is None:
+        return None
+    word = targets.strip("[]()").rstrip(",")
+    try:
+        if word == "all":
+            return "all"
+        if ":" in word:
+            engines = view.client.normal(slice(*(int(each) if each else None for each in word.split(":"))))
+        else:
+            ids = [int(each) for each in word.split(",")]
+            engines = view.client.normal(ids[0] if word == targets and len(ids) == 1 else ids)
+    except (IndexError, NoEngines) as error:
+        raise UsageError(f"--targets {targets}: {error}") from None
+    except (TypeError, ValueError):
+        raise UsageError(f"--targets takes 0, -1, 0,2, ::2 or all, without spaces, not {targets!r}") from None
+    return list(engines) if isinstance(engines, tuple) else engines
