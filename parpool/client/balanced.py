@@ -124,7 +124,7 @@ class LoadBalancedView(View):
         bar = progress_bar(len(items)) if progress else None
         result = ViewMapResult(link, self.client, function.name, ordered, bar)
         result._after, result._follow = self._notes.get("after", ()), self._notes.get("follow", ())
-        self._records.maps.add(result)
+        self._records.add_map(result)
         terms = self._terms | self._waits_for
         # Each item ends by itself, so that an error is that of its item, unless the caller has fixed the chunks.
         kind = map_kind(star, chunksize is None or chunksize == 1 or separate(terms))

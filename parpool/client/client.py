@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import operator
 import threading
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -24,19 +23,22 @@ if TYPE_CHECKING:
     from .contract import Link
 
 
+VIEWS = 1024  #: views that a client keeps
+
+
 class Client:
     """The client over the engines of a Pool (``pool.client``).
 
     ``rc.ids`` are the engines that serve now. Views are made by index: ``rc[0]``, ``rc[-1]``, ``rc[::2]``, ``rc[0, 2]``,
-    ``rc[:]``; or by :meth:`direct_view`, :meth:`load_balanced_view` and :meth:`view`. The same view is given each time,
-    as long as somebody has it. ``block`` and ``track`` are the flags that new views begin with.
+    ``rc[:]``; or by :meth:`direct_view`, :meth:`load_balanced_view` and :meth:`view`. The same view is given each time, with
+    its flags as they were set. ``block`` and ``track`` are the flags that new views begin with.
     """
 
     def __init__(self, link: Link, owner: Any = None) -> None:
         self._link = link
         self._owner = owner  #: what the engines live as long as
         self._records = Records()
-        self._views: weakref.WeakValueDictionary[Any, View] = weakref.WeakValueDictionary()
+        self._views: dict[Any, View] = {}  #: not weakly: the flags of ``rc[0]`` must stay as they were set
         self._caching = threading.Lock()
         self.block = False
         self.track = False
@@ -93,12 +95,16 @@ class Client:
     def normal(self, targets: Any) -> int | tuple[int, ...] | str:
         """Targets as views have them: an int, a tuple of ints, or ``'all'``.
 
-        Raises IndexError for an engine that does not serve, TypeError for what names none.
+        Raises IndexError for an engine that does not serve, NoEngines for a slice without any, TypeError for what
+        names none.
         """
         if targets is None or (isinstance(targets, str) and targets == "all"):
             return "all"
         if isinstance(targets, slice):
-            return tuple(self.ids[targets])
+            several = tuple(self.ids[targets])
+            if not several:
+                raise NoEngines("these targets are no engine: " + self._who())
+            return several
         if isinstance(targets, Iterable) and not isinstance(targets, (str, bytes)):
             chosen = tuple(self._one(target) for target in targets)
             if len(set(chosen)) < len(chosen):
@@ -136,8 +142,6 @@ class Client:
     def direct_view(self, targets: Any = "all") -> DirectView:
         """A view of one engine (an int), several, or ``'all'``: those that serve when a call is made."""
         chosen = self.normal(targets)
-        if chosen == ():
-            raise NoEngines("these targets are no engine: " + self._who())
         view: DirectView = self._cached(DirectView, chosen)
         return view
 
@@ -148,8 +152,6 @@ class Client:
             return self._cached(LoadBalancedView, None)  # type: ignore[no-any-return]
         if isinstance(chosen, int):
             chosen = (chosen,)
-        if chosen == ():
-            raise NoEngines("these targets are no engine: " + self._who())
         view: LoadBalancedView = self._cached(LoadBalancedView, chosen)
         return view
 
@@ -163,6 +165,8 @@ class Client:
         with self._caching:
             view = self._views.get((kind, targets))
             if view is None:
+                if len(self._views) >= VIEWS:
+                    del self._views[next(iter(self._views))]
                 view = self._views[kind, targets] = kind(self, targets)
             return view
 

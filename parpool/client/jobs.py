@@ -38,13 +38,12 @@ class Jobs:
 
     def unread(self, jobs: Any) -> list[AsyncResult]:
         """:meth:`results` without those that were read and let go: they have ended."""
-        several = [jobs] if isinstance(jobs, (str, int, AsyncResult)) else jobs
-        return [result for job in several if not self._was_read(job) for result in self._each(job)]
+        return [result for job in _several(jobs) if not self._was_read(job) for result in self._each(job)]
 
     def status(self, jobs: Any) -> dict[str, list[str]]:
         """The names of jobs: which are ``pending``, and which ``completed``, also those that were read and let go."""
         status: dict[str, list[str]] = {"pending": [], "completed": []}
-        for job in [jobs] if isinstance(jobs, (str, int, AsyncResult)) else jobs:
+        for job in _several(jobs):
             if self._was_read(job):
                 status["completed"].append(str(job))
                 continue
@@ -64,6 +63,11 @@ class Jobs:
         except IndexError:
             raise KeyError(f"the history has {len(ids)} calls, and none at {place}") from None
         return find(self._link, self._records, self._link.msg_id(id))
+
+
+def _several(jobs: Any) -> Iterable[Any]:
+    one = isinstance(jobs, (str, bytes, AsyncResult)) or not isinstance(jobs, Iterable)
+    return [jobs] if one else jobs  # type: ignore[no-any-return]
 
 
 def find(link: Link, records: Records, msg_id: str) -> AsyncResult:

@@ -29,11 +29,12 @@ class Records:
     looked after now and then.
     """
 
-    __slots__ = ("outstanding", "maps", "_ended", "_read", "_large")
+    __slots__ = ("outstanding", "_maps", "_ended", "_read", "_large")
 
     def __init__(self) -> None:
         self.outstanding: dict[int, ViewResult] = {}
-        self.maps: weakref.WeakSet[ViewMapResult] = weakref.WeakSet()  #: whatever has become of them
+        #: whatever has become of them. (A WeakSet cannot be looked through while another thread adds to it.)
+        self._maps: dict[int, weakref.ref[ViewMapResult]] = {}
         # These in the order in which they ended, or were read.
         self._ended: dict[int, ViewResult] = {}  #: that nobody has read
         self._read: dict[int, weakref.ref[ViewResult]] = {}
@@ -76,13 +77,22 @@ class Records:
             return self._read[id]()
         return result
 
+    def add_map(self, result: ViewMapResult) -> None:
+        """A map is about to begin."""
+        key, maps = id(result), self._maps
+        maps[key] = weakref.ref(result, lambda _: maps.pop(key, None))
+
+    def maps(self) -> list[ViewMapResult]:
+        """The maps that somebody has, or that have not ended."""
+        return [result for known in list(self._maps.values()) if (result := known()) is not None]
+
     def running(self) -> list[ViewMapResult]:
         """The maps that have not ended."""
-        return [result for result in list(self.maps) if not result.ready()]
+        return [result for result in self.maps() if not result.ready()]
 
     def map_of(self, id: int) -> ViewMapResult | None:
         """The map that a task is of."""
-        return next((result for result in list(self.maps) if id in result._tasks), None)
+        return next((result for result in self.maps() if id in result._tasks), None)
 
     def was_read(self, id: int) -> bool:
         """Has this call ended, and its owner the value?"""
@@ -96,4 +106,4 @@ class Records:
     def __iter__(self) -> Iterator[int]:
         """The numbers of all tasks that are known, in the order in which they were submitted."""
         ids = {*self.outstanding, *self._ended, *self._read}
-        return iter(sorted(ids.union(*(result._tasks for result in list(self.maps)))))
+        return iter(sorted(ids.union(*(result._tasks for result in self.maps()))))

@@ -43,10 +43,16 @@ class Streaming:
         self._result = result
         self._at_line_start = True
         self._last: tuple[int | None, int] | None = None
+        self._broken: set[tuple[int | None, int]] = set()  #: whose last line was ended by us, for that of another
         self._sinks: list[tuple[Any, Any]] = []
 
     def __enter__(self) -> AsyncResult:
+        ended = self._result.ready()
         for part in self._result._parts():
+            if ended:  # nothing more will come, and perhaps there is no thread of callbacks any more
+                for stream, text, engine, _ in part._printed or ():
+                    self._print(engine, stream, text)
+                continue
             sink = self._sink(part)
             self._sinks.append((part, sink))
             if part._sinks is None:
@@ -58,11 +64,18 @@ class Streaming:
     def __exit__(self, *exc: object) -> None:
         for part, sink in self._sinks:
             part._sinks.remove(sink)
-        told = threading.Event()
-        self._result._link.call_back(_Piece(told.set))
-        told.wait()
-        if not self._at_line_start:
-            sys.stdout.write("\n")
+        if self._sinks:
+            told = threading.Event()
+            self._result._link.call_back(_Piece(told.set))
+            told.wait()
+        self._end_line()
+
+    def _end_line(self) -> None:
+        if not self._at_line_start and self._last is not None:
+            stream = sys.stdout if self._last[1] == 1 else sys.stderr
+            stream.write("\n")
+            stream.flush()
+            self._at_line_start = True
 
     def _sink(self, part: Any) -> Any:
         """What prints the rest of what a part has printed. In the callbacks' thread: the loop must not wait for a pipe."""
@@ -78,9 +91,12 @@ class Streaming:
 
     def _print(self, engine: int | None, stream: int, text: str) -> None:
         target = sys.stdout if stream == 1 else sys.stderr
-        if not self._at_line_start and self._last != (engine, stream):
-            target.write("\n")
-            self._at_line_start = True
+        if not self._at_line_start and self._last is not None and self._last != (engine, stream):
+            self._end_line()
+            self._broken.add(self._last)
+        if (engine, stream) in self._broken:
+            self._broken.remove((engine, stream))
+            text = text.removeprefix("\n")  # that line was ended above
         for line in text.splitlines(keepends=True):
             target.write(f"[{_who(engine)}] {line}" if self._at_line_start else line)
             self._at_line_start = line.endswith("\n")

@@ -27,6 +27,12 @@ bind: Callable[[dict[str, Any]], dict[str, Any]] | None = None
 
 #: Set by the engine: takes packed references to code, by name, to be bound when the pickle is open.
 bind_later: Callable[[dict[str, bytes]], None] | None = None
+
+#: The script, in a process that multiprocessing has spawned from it. To cloudpickle that is a module like any other.
+_spawned = sys.modules.get("__mp_main__")
+if _spawned is not None and _spawned.__name__ == "__mp_main__":
+    cloudpickle.register_pickle_by_value(_spawned)
+
 #: What a reference to code of ``__main__`` is reduced to; None: the code is not one that the other side may have.
 Refer = Callable[[Any], "tuple[Any, ...] | None"]
 

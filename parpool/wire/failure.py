@@ -11,7 +11,6 @@ from __future__ import annotations
 import pickle
 import traceback
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any
 
 import msgspec
@@ -56,9 +55,11 @@ def pack_failure(
 
 
 def traceback_of(error: BaseException) -> str:
-    """The traceback as text, from the first frame that is not parpool's."""
+    """The traceback as text, from the first frame that is not parpool's to the last that is not the engine's."""
     try:
-        return _encodable("".join(traceback.format_exception(type(error), error, _own_frames_removed(error))))
+        told = traceback.TracebackException(type(error), error, error.__traceback__)
+        told.stack[:] = told.stack[_theirs(error)]
+        return _encodable("".join(told.format()))
     except BaseException as odd:
         return f"{type(error).__name__} (its traceback could not be formatted: {type(odd).__name__})\n"
 
@@ -76,13 +77,20 @@ def _encodable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _own_frames_removed(error: BaseException) -> TracebackType | None:
-    tb = error.__traceback__
-    while (
-        tb is not None and tb.tb_next is not None and tb.tb_frame.f_globals.get("__name__", "").startswith("parpool.")
-    ):
-        tb = tb.tb_next
-    return tb
+def _theirs(error: BaseException) -> slice:
+    """Which frames of the traceback to tell: not the way to the user's code, nor the handler that interrupted it."""
+    names = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    last = len(names)
+    while last and names[last - 1].startswith("parpool.engine."):
+        last -= 1
+    first = 0
+    while first < last and names[first].startswith("parpool."):
+        first += 1
+    if first == last and not isinstance(
+        error, SyntaxError
+    ):  # none is theirs: where it came about is better than nothing
+        return slice(max(0, len(names) - 1), None)
+    return slice(first, last)
 
 
 def unpack_failure(data: bytes, engine_id: int | None = None) -> BaseException:
