@@ -67,7 +67,7 @@ class Jobs:
 
 def _several(jobs: Any) -> Iterable[Any]:
     one = isinstance(jobs, (str, bytes, AsyncResult)) or not isinstance(jobs, Iterable)
-    return [jobs] if one else jobs  # type: ignore[no-any-return]
+    return [jobs] if one else jobs
 
 
 def find(link: Link, records: Records, msg_id: str) -> AsyncResult:

@@ -1,0 +1,97 @@
+"""What the tests of the mission's rows have in common: pools whose threads are all there, and tasks that wait."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from parpool import Pool, TaskTimeout
+
+PATIENCE = 20.0  #: seconds until a test gives up on what must come about
+
+
+@contextmanager
+def warm_pool(engines: int = 2) -> Iterator[Pool]:
+    """A pool for a whole module: the threads that it starts with their first use are no test's leftover."""
+    with Pool(engines) as pool:
+        assert pool.client.wait_for_engines(engines, PATIENCE)
+        pool.map_async(abs, [-1] * 8, 1, callback=lambda value: None).get(PATIENCE)
+        with pytest.raises(TaskTimeout):
+            pool.apply_async(time.sleep, (5,), task_timeout=0.01).get(PATIENCE)
+        yield pool
+    pool.join()
+
+
+def until(condition: Callable[[], Any]) -> Any:
+    """Wait until a condition holds, and give what it gave; fail where that takes too long."""
+    deadline = time.monotonic() + PATIENCE
+    while not (met := condition()):
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.002)
+    return met
+
+
+class Gate:
+    """Holds tasks until it is opened, and knows which of them have come to it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = str(folder)
+        self._path = os.path.join(self.folder, "open")
+
+    def __enter__(self) -> Gate:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.open()  # whatever becomes of the test, no engine is to wait for ever
+
+    def open(self) -> None:
+        """Let all pass."""
+        Path(self._path).touch()
+
+    def arrive(self, name: object = "") -> None:
+        """For a task: say that it is here, and wait until it may pass."""
+        Path(self.folder, f"here-{name}").touch()
+        while not os.path.exists(self._path):
+            time.sleep(0.001)
+
+    def has(self, name: object = "") -> bool:
+        """Has this task come?"""
+        return os.path.exists(os.path.join(self.folder, f"here-{name}"))
+
+    def arrived(self) -> list[str]:
+        """The names of those that have come."""
+        return [name.removeprefix("here-") for name in os.listdir(self.folder) if name.startswith("here-")]
+
+    def await_one(self, name: object = "") -> None:
+        """Wait until this task has come."""
+        until(lambda: self.has(name))
+
+
+def through(gate: Gate, value: Any = None) -> Any:
+    """A task that waits at a gate."""
+    gate.arrive(value)
+    return value
+
+
+def fail(error: BaseException) -> Any:
+    """A task that raises."""
+    raise error
+
+
+def fail_through(gate: Gate, error: BaseException) -> Any:
+    """A task that waits at a gate, and raises then."""
+    gate.arrive()
+    raise error
+
+
+def at_prompt(source: str) -> dict[str, Any]:
+    """What a piece of code defines, as though it had been typed at a prompt: it travels by value."""
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec(source, names)
+    return names
