@@ -28,12 +28,14 @@ class Missing(LookupError):
 class _Made:
     """Code as this engine has it, and the names that must mean what they meant when it was made."""
 
-    __slots__ = ("code", "needs", "turn")
+    __slots__ = ("code", "needs", "turn", "names")
 
-    def __init__(self, code: Any, needs: dict[str, Any], turn: int) -> None:
+    def __init__(self, code: Any, needs: dict[str, Any], turn: int, names: int) -> None:
         self.code = code
         self.needs = needs  #: by name: code, or a _Later
-        self.turn = turn  #: of the namespace, when they last were as needed
+        # When they last were as needed:
+        self.turn = turn  #: the namespace's
+        self.names = names  #: how many names it had: with fewer, some were unbound
 
 
 class _Later:
@@ -81,7 +83,8 @@ class Namespace:
         """The names were unbound: what was made of the blobs is to be made, and bound, anew."""
         self._functions.clear()
         self._code.clear()
-        self._travelled.clear()
+        names = self.names  # those of the beginning are still there
+        self._travelled = {name: code for name, code in self._travelled.items() if names.get(name) is code}
 
     def drop(self, key: bytes) -> None:
         """Forget a blob that turned out to be of no use here."""
@@ -101,7 +104,7 @@ class Namespace:
             made = self._gather(lambda: self._make(key, blob))
             if not reference.may_refer(blob):  # else it is another one each time
                 self._functions[key] = made
-        elif made.turn != self._turn:
+        elif made.turn != self._turn or made.names != len(self.names):
             self._bind_again(made)
         code: Callable[..., Any] = made.code
         return code
@@ -122,7 +125,7 @@ class Namespace:
         """Make code, and note what it needs."""
         outer, self._gathered = self._gathered, {}
         try:
-            made = _Made(make(), self._gathered, self._turn)
+            made = _Made(make(), self._gathered, self._turn, len(self.names))
         finally:
             self._gathered = outer
         return made
@@ -141,7 +144,7 @@ class Namespace:
                     raise Missing(reference.key)
                 made = self._gather(lambda: self._receive(reference.key, blob, reference.qualname))
             self._code[reference.key] = made
-        elif made.turn != self._turn:
+        elif made.turn != self._turn or made.names != len(self.names):
             self._bind_again(made)
         if self._gathered is not None:
             self._gathered.update(made.needs)
@@ -172,10 +175,10 @@ class Namespace:
         return code
 
     def _bind_again(self, made: _Made) -> None:
-        """Other code has taken a name in the namespace: let this find what it needs. Raises Missing."""
+        """Names were bound or unbound in the namespace: let this find what it needs. Raises Missing."""
         for name, needed in list(made.needs.items()):
             self.bind({name: self._fetch(needed.packed) if type(needed) is _Later else needed})
-        made.turn = self._turn
+        made.turn, made.names = self._turn, len(self.names)
 
     def dump(self, value: Any) -> bytes:
         """Pickle what a view's task returned: what the client may not have goes by value."""

@@ -80,9 +80,13 @@ class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
         if isinstance(value, type):
             self._classes.add(value)
         reduced = super().reducer_override(value)
-        if is_main_code(value) and isinstance(reduced, tuple) and len(reduced) == 6 and "<" not in value.__qualname__:
-            return (*reduced[:2], (reduced[2], value.__qualname__, reduced[5]), None, None, _fill_class)
-        return reduced
+        if not isinstance(value, type) or not isinstance(reduced, tuple) or len(reduced) != 6:
+            return reduced
+        make, args, content, _, _, fill = reduced
+        args = _with_slots(value, args)
+        if is_main_code(value) and "<" not in value.__qualname__:
+            return make, args, (content, value.__qualname__, fill), None, None, _fill_class
+        return make, args, *reduced[2:]
 
     def _outer(self, inner: type) -> type | None:
         """The class to send in the place of an inner one, which can be found in it; None: send the inner itself."""
@@ -92,6 +96,14 @@ class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
             outer = getattr(outer, step, None)
         known = isinstance(outer, type) and vars(outer).get(name) is inner and outer not in self._classes
         return outer if known else None
+
+
+def _with_slots(kind: type, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What cloudpickle makes a class from, with the ``__slots__``, which it leaves out: later they cannot be made."""
+    slots = vars(kind).get("__slots__")
+    if len(args) == 6 and isinstance(args[3], dict) and isinstance(slots, (str, tuple, list, dict)):
+        return (*args[:3], {**args[3], "__slots__": slots}, *args[4:])
+    return args
 
 
 def _importable(function: Any) -> bool:

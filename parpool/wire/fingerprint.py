@@ -27,6 +27,8 @@ def is_main_code(value: object) -> bool:
         if isinstance(inner, (FunctionType, type)):
             return getattr(value, "__module__", None) in MAIN and isinstance(getattr(value, "__qualname__", None), str)
         inner = getattr(inner, "__wrapped__", None)
+        if inner is None:
+            break
     return False
 
 

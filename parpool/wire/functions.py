@@ -49,6 +49,13 @@ class _Known(NamedTuple):
     missing: frozenset[str]  #: names of its code that are no globals, or not yet
 
 
+class _Imports(NamedTuple):
+    imports: list[tuple[str, str, str]]
+    referred: tuple[tuple[dict[str, Any], str, Any], ...]
+    missing: frozenset[str]
+    names: dict[str, Any]  #: where the missing ones are not
+
+
 class _Reference(msgspec.Struct, array_like=True):
     """By which an engine finds code of ``__main__``, or asks for it."""
 
@@ -78,6 +85,7 @@ class FunctionBook:
             name: value for name, value in list(vars(sys.modules["__main__"]).items()) if is_main_code(value)
         }
         self._known: dict[Any, _Known] = {}
+        self._imports: dict[tuple[str, bytes], _Imports] = {}  #: by name and fingerprint
         #: key -> the code of ``__main__`` that may be asked for by value
         self._code: OrderedDict[bytes, Any] = OrderedDict()
 
@@ -130,7 +138,7 @@ class FunctionBook:
         """The packed reference to a function or class of ``__main__``."""
         print_ = fingerprint(code)
         qualname = code.__qualname__
-        imports = _imports_of(code)
+        imports = self._imports_of(code, qualname, print_)
         parts = (b"R", qualname.encode("utf-8", "replace"), print_, repr(imports).encode("utf-8", "replace"))
         key = blake2b(b"\0".join(parts), digest_size=16).digest()
         self._code[key] = code
@@ -138,6 +146,15 @@ class FunctionBook:
         if len(self._code) > KEPT:
             self._code.popitem(last=False)
         return msgspec.msgpack.encode(_Reference(key, qualname, print_, imports))
+
+    def _imports_of(self, code: Any, qualname: str, print_: bytes) -> list[tuple[str, str, str]]:
+        """The importable code that code of ``__main__`` refers to. (The rest is in its fingerprint.)"""
+        known = self._imports.get((qualname, print_))
+        if known is None or not _still(known.referred, known.missing, known.names):
+            if len(self._imports) >= KEPT:
+                self._imports.clear()
+            known = self._imports[qualname, print_] = _look_for_imports(code)
+        return known.imports
 
     def _referable(self, code: Any) -> bool:
         """Can an engine have this code of ``__main__`` under its name?"""
@@ -224,22 +241,32 @@ def _referred(function: FunctionType) -> tuple[tuple[tuple[dict[str, Any], str, 
 def _unchanged(function: Any, known: _Known) -> bool:
     if function.__defaults__ is not known.defaults or function.__kwdefaults__ is not known.kwdefaults:
         return False
-    for names, name, code in known.referred:
+    return _still(known.referred, known.missing, function.__globals__)
+
+
+def _still(referred: tuple[tuple[dict[str, Any], str, Any], ...], missing: frozenset[str], own: dict[str, Any]) -> bool:
+    """Do names mean what they meant, and those that were missing still nothing?"""
+    for names, name, code in referred:
         if names.get(name) is not code:
             return False
-    return not known.missing or function.__globals__.keys().isdisjoint(known.missing)
+    return not missing or own.keys().isdisjoint(missing)
 
 
-def _imports_of(code: Any) -> list[tuple[str, str, str]]:
-    """The importable code that code of ``__main__`` refers to."""
-    imports = {}
+def _look_for_imports(code: Any) -> _Imports:
+    imports, referred, missing = {}, [], set()
+    own = vars(sys.modules["__main__"])
     for known, name in names_under(code):
         value = known.get(name)
-        if known.get("__name__", "__main__") in MAIN and is_code(value) and not is_main_code(value):
+        if name not in known:
+            if known is own:
+                missing.add(name)
+        elif known.get("__name__", "__main__") in MAIN and is_code(value) and not is_main_code(value):
+            referred.append((known, name, value))
             place = whereabouts(value)
             if place is not None:
                 imports[name] = place
-    return [(name, *place) for name, place in sorted(imports.items())]
+    listed = [(name, *place) for name, place in sorted(imports.items())]
+    return _Imports(listed, tuple(referred), frozenset(missing), own)
 
 
 def _name(function: Any) -> str:

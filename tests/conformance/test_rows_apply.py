@@ -907,6 +907,36 @@ def test_after_clear_code_comes_along_again(play: Callable[..., Any]) -> None:
     """)
 
 
+def test_names_that_the_user_has_unbound_come_along_again(play: Callable[..., Any]) -> None:
+    play("""
+        import string
+        def helper(): return string.digits
+        def f(): return helper()
+        assert e0.apply(f) == string.digits
+        e0["helper"] = 5
+        with raises(TypeError, "'int' object is not callable"):
+            e0.apply(f)
+        del e0["helper"]
+        assert e0.apply(f) == string.digits
+        e0.execute("del string")
+        assert e0.apply(f) == string.digits
+    """)
+
+
+def test_after_clear_newer_code_replaces_what_the_engines_began_with(play: Callable[..., Any]) -> None:
+    play(
+        """
+        assert dview.apply(f) == ["first"] * 2
+        for version in ("second", "third"):
+            exec(f"def helper(): return {version!r}")
+            assert dview.apply(f) == [version] * 2
+            rc.clear()
+            assert dview.apply(f) == [version] * 2
+        """,
+        early="def helper(): return 'first'\ndef f(): return helper()",
+    )
+
+
 def test_data_does_not_travel(play: Callable[..., Any]) -> None:
     play("""
         table = {1: "one"}
@@ -990,6 +1020,42 @@ def test_classes_keep_their_identity(play: Callable[..., Any]) -> None:
             def new(self): return "newer"
         assert e0.apply(lambda: Point().new()) == "newer"
         assert type(e0["old"]) is older and e0.apply(lambda: isinstance(old, Point)) is False
+    """)
+
+
+def test_classes_of_every_make(play: Callable[..., Any]) -> None:
+    play("""
+        import abc, collections, dataclasses, enum, typing
+        class Base(abc.ABC):
+            @abc.abstractmethod
+            def value(self): ...
+            def twice(self): return 2 * self.value()
+        class Derived(Base):
+            def __init__(self, x):
+                super().__init__()
+                self.x = x
+            def value(self): return self.x
+            @classmethod
+            def made(cls, x): return cls(x)
+            class Inner:
+                def outer(self): return Derived.made(5)
+        @dataclasses.dataclass(frozen=True)
+        class Data:
+            x: int
+            y: typing.List[int] = dataclasses.field(default_factory=list)
+        class Color(enum.Enum):
+            RED = 1
+            BLUE = 2
+        Pair = collections.namedtuple("Pair", "a b")
+        class Slots:
+            __slots__ = ("x",)
+        assert e0.apply(lambda: Derived.made(4).twice()) == 8
+        assert e0.apply(lambda: Derived.Inner().outer()).twice() == 10
+        assert e0.apply(lambda d: d, Data(1, [2])) == Data(1, [2]) and type(e0.apply(Data, 3)) is Data
+        assert e0.apply(lambda c: (c, c is Color.RED, Color.BLUE), Color.RED) == (Color.RED, True, Color.BLUE)
+        assert type(e0.apply(Pair, 1, 2)) is Pair and dview.map(lambda p: p.a, [Pair(1, 2)] * 3) == [1, 1, 1]
+        s = Slots(); s.x = 5
+        assert e0.apply(lambda s: s, s).x == 5
     """)
 
 

@@ -11,6 +11,7 @@ import pickle
 import signal
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -667,23 +668,24 @@ def test_an_error_while_another_thread_delivers(home: Home, on_signal: Any, soon
         home.deliver(task, stream, text)
 
     def interrupt() -> None:
-        ending.wait()
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+        main = threading.main_thread().ident or 0
+        while sys._current_frames()[main].f_code.co_name != "_drain":  # where it waits for the other one
+            time.sleep(0.001)
+        signal.pthread_kill(main, signal.SIGUSR1)
 
     on_signal(handler)
-    delivering, go_on, ending = threading.Event(), threading.Event(), threading.Event()
+    delivering, go_on = threading.Event(), threading.Event()
     warden = threading.Thread(target=capture.flush_late)
     interrupter = threading.Thread(target=interrupt)
-    interrupter.start()
     capture.deliver = deliver
     capture.begin(1)
     sys.stdout.write("one ")
     warden.start()
     delivering.wait()
     sys.stdout.write("two ")
+    interrupter.start()
     try:
         with pytest.raises(Interrupt):
-            ending.set()
             capture.end()
     finally:
         go_on.set()
