@@ -188,6 +188,7 @@ if __name__ == "__main__":
 
     print(late(10))
     if sys.argv[1] == "fork":
+        sys.stdout.flush()  # lest the child prints it, too
         pid = os.fork()
         if not pid:
             print(fib(7), flush=True)

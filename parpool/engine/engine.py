@@ -69,7 +69,7 @@ class Engine:
         if self._lane is not None:
             self._poller.add(self._lane.fd)
         self._recorder = Recorder(settings.recorder)
-        self._wire = threading.Lock()
+        self._wire = threading.RLock()
         self._calls: deque[Call | None] = deque()  #: received, in order; None: stop
         self._waiting: dict[int, Call] = {}  #: those of them that have not begun
         self._flushed = 0.0
@@ -176,6 +176,7 @@ class Engine:
         """Begin to capture what tasks of views print."""
         self.capture = output.installed(self.print)
         self.capture.waiting = self._warden.watch
+        self.capture.hindered = self._wire._is_owned  # type: ignore[attr-defined]  # as threading.Condition asks
         return self.capture
 
     def ask(self, key: bytes) -> None:
@@ -193,7 +194,7 @@ class Engine:
         if recorder.pending:
             count, outcomes = recorder.take()
             self._send(done_header(count, outcomes))
-            recorder.turn()
+        recorder.turn()  # also where they were sent before: by the warden, or in front of a large one
 
     def _send(self, header: bytes, frames: Sequence[bytes] = ()) -> None:
         """Send a message, by the lane where it may take it. Under the wire lock."""
@@ -257,7 +258,8 @@ class Engine:
     def _on_interrupt(self, signum: int, frame: object) -> None:
         # Ctrl-C at a terminal reaches engines too, and is the parent's to answer.
         if self.current < 0:
-            return  # it is the parent's to answer
+            self._break = -1  # what was to be broken off has ended meanwhile
+            return
         if (self.current, self.item) == self._overdue:
             self._overdue = (-1, 0)
             self._raise(TaskTimeout("the task ran longer than its task_timeout"))

@@ -89,6 +89,7 @@ class Capture:
     def __init__(self, deliver: Deliver, stdout: Any, stderr: Any) -> None:
         self.deliver = deliver  #: where the text goes
         self.waiting: Callable[[], object] = lambda: None  #: called when text begins to wait for its delivery
+        self.hindered: Callable[[], bool] = lambda: False  #: is this thread where it cannot deliver? (see _drain)
         self._task = NOBODY
         self._ending = NOBODY  #: the task whose end delivers the last of its text
         #: (task, number of the stream, str or bytes), in the order of the writes
@@ -201,8 +202,9 @@ class Capture:
     def _drain(self, final: bool = False) -> None:
         """Deliver what is there now; ``final``: the task has ended, so no more bytes of a character will come."""
         me = get_ident()
-        if self._owner == me:
-            return  # deliver itself has printed, or a signal handler meanwhile: the next delivery takes it along
+        # deliver itself has printed, or a signal handler or a finalizer has, in the middle of that or of another message
+        if self._owner == me or self.hindered():
+            return  # the next delivery takes it along
         try:
             with self._lock:
                 # No call before this line and none after the last: only there can a handler's exception come.

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import sys
+import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from time import time
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +23,17 @@ from .output import Capture
 if TYPE_CHECKING:
     from .engine import Engine
 
+_forks = 0  #: how many forks lie between the first process of all and this one
+
+
+def _count_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_count_fork)
+
 
 class Runner:
     """Runs calls in the thread that asks it to."""
@@ -27,6 +42,7 @@ class Runner:
         self._namespace = namespace
         self._recorder = recorder
         self._engine = engine
+        self._forks = _forks
 
     def run(self, call: Call) -> float:
         """Run a task and report what came of it; gives the time at its end."""
@@ -59,12 +75,17 @@ class Runner:
                 engine.current = -1
             argument = None
         except BaseException as error:
+            engine.current = -1  # again: a signal may have come before the line above
+            if self._forks != _forks:
+                _end_fork(error)
             completed = time()
             if captured is not None:
                 captured.end()
                 self._explain(error)
             self._report(call.id, _status(error), 0, started, completed, _pack(error))
             return completed
+        if self._forks != _forks:
+            _end_fork(None)
         completed = time()
         try:
             if captured is not None:
@@ -110,8 +131,13 @@ class Runner:
                     value = function(*items[index]) if star else function(items[index])
                 finally:
                     engine.current = -1
+                if self._forks != _forks:
+                    _end_fork(None)
                 status = OK
             except BaseException as error:
+                engine.current = -1
+                if self._forks != _forks:
+                    _end_fork(error)
                 if captured is not None:
                     self._explain(error)
                 status, payload = _status(error), _pack(error)
@@ -131,6 +157,8 @@ class Runner:
                     self._report(id, UNMET, rest, completed, completed, payload)
             engine.flush_if_due(completed)
             started = completed
+        if captured is not None:
+            captured.end()  # also where the last items were given back
         return started
 
     def _open(self, call: Call) -> tuple[Callable[..., Any], Any]:
@@ -155,6 +183,23 @@ class Runner:
             self._engine.report(encode((id, status, item, started, completed, b"", 1)), payload)
         else:
             self._engine.report(encode((id, status, item, started, completed, payload, 0)), None)
+
+
+def _end_fork(error: BaseException | None) -> None:
+    """End a child that a task has forked, which has come to the end of the task's code: it is no engine."""
+    code: object = 0
+    if isinstance(error, SystemExit):
+        code = error.code or 0
+    elif error is not None:
+        traceback.print_exception(type(error), error, error.__traceback__)
+        code = 1
+    if not isinstance(code, int):
+        print(code, file=sys.stderr)
+        code = 1
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    os._exit(code & 0xFF)
 
 
 def _status(error: BaseException) -> int:

@@ -40,8 +40,12 @@ class Warden(threading.Thread):
     def watch(self) -> None:
         """The engine begins a batch: see to it that no outcome waits long behind another task."""
         if not self._watching:
-            self._watching = True
-            self._wake.set()
+            try:
+                self._watching = True
+                self._wake.set()
+            except BaseException:  # of a signal handler, between the two
+                self._watching = False
+                raise
 
     def end(self) -> None:
         """End the thread, and wait for its end."""

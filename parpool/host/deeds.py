@@ -57,7 +57,7 @@ class Deeds:
                 calls.append((task.id, function, payload, task.kind, task.first, task.count, 0))
         forget, member.forget = member.forget, []
         # Tuples instead of Call objects: the same bytes, and no object made for each.
-        fresh = len(self._engines[id].held) == len(tasks)
+        fresh = member.lane is not None and len(self._engines[id].held) == len(tasks)
         header = encode(Work(calls, functions, forget, fresh))  # type: ignore[arg-type]
         self._wires.send(member, header, frames, fresh)
 
