@@ -47,6 +47,7 @@ class Pool:
     cannot be right, OSError where the processes cannot be started.
     """
 
+    _client: Client | None = None
     _state = TERMINATE  # until it runs: a half-made pool has nothing to warn about
 
     def __init__(
@@ -78,7 +79,6 @@ class Pool:
         self._progress = progress
         self._crew = LocalCrew(self._ctx, initializer, tuple(initargs))
         self._link = EmbeddedLink(self._crew, processes, quota=maxtasksperchild, serializer=serializer)
-        self._client: Client | None = None
         self._state = RUN
         # Ends the engines when the pool is forgotten, and before the interpreter ends.
         self._terminate = util.Finalize(self, self._link.terminate, exitpriority=15)
@@ -323,7 +323,8 @@ class Pool:
             client = Client(self._link, self)
             if self._state == RUN:
                 client.wait_for_engines()
-            self._client = client
+            made: Client = vars(self).setdefault("_client", client)  # all threads get what the first one made
+            return made
         return self._client
 
     # -- the end ----------------------------------------------------------------------------------------------

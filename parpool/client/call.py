@@ -144,9 +144,9 @@ class ViewResult(CallResult):
 
     @property
     def size(self) -> int:
-        """Bytes of the value, while nobody has read it."""
-        outcome = self._outcome
-        return len(outcome.payload) if outcome is not None and outcome.status >= 0 else 0
+        """Bytes of the value, while nobody has read it, and of what was printed."""
+        outcome, printed = self._outcome, sum([len(entry[1]) for entry in self._printed or ()])
+        return printed + (len(outcome.payload) if outcome is not None and outcome.status >= 0 else 0)
 
     def _value(self) -> Any:
         if self._opened is _CLOSED:

@@ -337,11 +337,8 @@ class Client:
         if hub or (chosen == "all" and not restart):
             self.close()
             return
-        ids = self.targets_of(chosen)
-        if not restart and len(ids) >= len(self.ids):
+        if not self._link.control.shut_down(self.targets_of(chosen), restart):
             self.close()
-        else:
-            self._link.control.shut_down(ids, restart)
 
     def close(self) -> None:
         """End the engines, and what has not ended with them. The second time it does nothing."""

@@ -172,7 +172,13 @@ def recall(futures: Iterable[CallFuture]) -> None:
 
 def _first_in_line(link: Link) -> set[int]:
     """The tasks that engines run now, as far as is known here: of those that an engine holds, the first."""
-    engines = [entry for entry in link.control.status().values() if isinstance(entry, dict)]
+    try:
+        status = link.control.status()
+    except Exception:
+        if link.failure is None:
+            raise
+        return set()  # the pool has ended in this moment
+    engines = [entry for entry in status.values() if isinstance(entry, dict)]
     return {engine["tasks"][0] for engine in engines if engine["tasks"]}
 
 

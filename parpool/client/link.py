@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Sequence
 from time import monotonic, time
 from typing import Any
 
-from ..core.effects import Effects
 from ..core.state import Dependency, Task
 from ..errors import EngineStartError, ForkedError, InvalidDependency, TaskAborted
 from ..host.host import Host
@@ -64,9 +63,10 @@ class EmbeddedLink:
         self.control = Control(host, self._baton, self.check)
         host.on_broken = self._break
         host.on_need = self._supply
-        host.on_all_ended = self._all_ended
-        host.busy = self._feeding
         self._ended = Errand()
+        host.on_all_ended = self._ended.finish
+        host.busy = self._feeding
+        forked.here(self)  # already now: another thread may fork as the engines start
         try:
             host.start()
         except BaseException:
@@ -76,7 +76,6 @@ class EmbeddedLink:
             raise
         self._baton.start()
         self._baton.tend()  # until the engines have introduced themselves
-        forked.here(self)
 
     # -- calls ------------------------------------------------------------------------------------------------
 
@@ -145,6 +144,8 @@ class EmbeddedLink:
     ) -> None:
         """Submit a call that :meth:`pack` made; its outcome goes to ``result``. ``waits_for``: further terms."""
         result._name = function.name
+        if function.key not in self._host.blobs.known:  # it may have been packed long ago
+            self._host.define(function.key, function.blob)
         result._id = id = self._next_id()
         task = form(id, function.key, payload, result)
         if waits_for:
@@ -285,20 +286,20 @@ class EmbeddedLink:
             self._baton.wait(errand)
             self._closed = True
             self._baton.close()
+            self._host.end()
             self._crew.end()
             self._callbacks.finish()
             self._host.close()
             forked.gone(self)
 
-    def _abandon(self, errand: Errand) -> Effects:
+    def _abandon(self, errand: Errand) -> None:
         self._host.members.staff.hiring = False
         if self.failure is None:
             self.failure = TaskAborted("the pool was terminated")
         self.control.give_up()
-        effects = self._host.scheduler.abort_all("the pool was terminated")
+        self._host.give_up("the pool was terminated")
         self._ended.finish()
         errand.finish()
-        return effects
 
     # -- what the host asks -----------------------------------------------------------------------------------
 
@@ -306,16 +307,13 @@ class EmbeddedLink:
         error = unpack_failure(why) if isinstance(why, bytes) else EngineStartError(why)
         self.failure = error
         self.control.give_up()
-        self._host.order(lambda: self._host.scheduler.abort_all(error))
+        self._host.give_up(error)
 
     def _supply(self, key: bytes) -> bytes:
         try:
             return self._book.by_value(key)
         except Exception as error:
             return b"E" + pack_failure(error)
-
-    def _all_ended(self) -> None:
-        self._ended.finish()
 
     def _feeding(self) -> bool:
         return bool(self.readers)

@@ -255,6 +255,11 @@ class MapResult(AsyncResult):
         for piece in list(self._expected):
             wake_waiters(piece)
 
+    def _settle(self) -> None:
+        super()._settle()
+        for piece in list(self._expected):  # there may be no outcome that would wake them
+            wake_waiters(piece)
+
     def await_piece(self, piece: Any) -> None:
         """Wait for what ``piece`` stands for."""
         self._expected[piece] = None

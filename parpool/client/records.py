@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .viewmap import ViewMapResult
 
 KEPT = 16384  #: calls that ended and are still known
-KEPT_BYTES = 256 * 2**20  #: bytes of their values that nobody has read
+KEPT_BYTES = 256 * 2**20  #: bytes of their values that nobody has read, and of what they printed
 LARGE = 4096  #: bytes from which on a value counts
 
 _weakly = weakref.ref
@@ -44,11 +44,9 @@ class Records:
         """Its outcome has arrived."""
         self._ended[id] = result
         self.outstanding.pop(id, None)  # after that, so that it is known all the time
-        if outcome.status >= 0 and len(outcome.payload) > LARGE:
-            self._large += len(outcome.payload)
-            if self._large > KEPT_BYTES:
-                self._shed()
-        elif len(self._ended) > 2 * KEPT:
+        if result._printed is not None or (outcome.status >= 0 and len(outcome.payload) > LARGE):
+            self._large += result.size
+        if self._large > KEPT_BYTES or len(self._ended) > 2 * KEPT:
             self._shed()
 
     def _shed(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,8 @@ class Streaming:
         self._last: tuple[int | None, int] | None = None
         self._broken: set[tuple[int | None, int]] = set()  #: whose last line was ended by us, for that of another
         self._sinks: list[tuple[Any, Any]] = []
+        self._pumps: list[Callable[[], None]] = []
+        self._printing = threading.Lock()
 
     def __enter__(self) -> AsyncResult:
         ended = self._result.ready()
@@ -64,10 +67,8 @@ class Streaming:
     def __exit__(self, *exc: object) -> None:
         for part, sink in self._sinks:
             part._sinks.remove(sink)
-        if self._sinks:
-            told = threading.Event()
-            self._result._link.call_back(_Piece(told.set))
-            told.wait()
+        for pump in self._pumps:
+            pump()  # here, and not when the callbacks' thread comes to it: this may be that thread
         self._end_line()
 
     def _end_line(self) -> None:
@@ -83,10 +84,12 @@ class Streaming:
 
         def pump() -> None:
             nonlocal shown
-            for stream, text, engine, _ in (part._printed or [])[shown:]:
-                shown += 1
-                self._print(engine, stream, text)
+            with self._printing:
+                for stream, text, engine, _ in (part._printed or [])[shown:]:
+                    shown += 1
+                    self._print(engine, stream, text)
 
+        self._pumps.append(pump)
         return lambda: self._result._link.call_back(_Piece(pump))
 
     def _print(self, engine: int | None, stream: int, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from ..core.effects import Effects
@@ -11,6 +12,8 @@ from ..wire.messages import INLINE, Interrupt, Revoke, Stop, ToControl, Work, en
 from .blobs import Blobs
 from .members import Members
 from .wires import Wires
+
+log = logging.getLogger("parpool")
 
 
 class Deeds:
@@ -27,7 +30,10 @@ class Deeds:
         for id, tasks in effects.send:
             self._send(id, tasks)
         for task, outcome, engine in effects.deliver:
-            task.door.deliver(task, outcome, engine)
+            try:
+                task.door.deliver(task, outcome, engine)
+            except Exception:  # whatever is wrong behind that door, the rest must come about
+                log.exception("an outcome of task %d could not be delivered", task.id)
         for id, ids in effects.revoke:
             self._tell(id, Revoke(ids))
         for id, task_id, item in effects.interrupt:
@@ -47,9 +53,9 @@ class Deeds:
         calls: list[tuple[Any, ...]] = []
         for task in tasks:
             payload, function = task.payload, task.function
-            if function not in member.known:
+            if function not in member.known and (blob := self._blobs.known.get(function)) is not None:
                 member.known.add(function)
-                functions[function] = self._blobs.known[function]
+                functions[function] = blob
             if len(payload) > INLINE:
                 frames.append(payload)
                 calls.append((task.id, function, b"", task.kind, task.first, task.count, 1))

@@ -13,23 +13,24 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from random import Random
 from time import monotonic
-from typing import Any
 
 from .. import __version__
-from ..core.effects import Effects
+from ..core.effects import Effects, Ending
 from ..core.scheduler import Scheduler
 from ..core.state import Task
 from ..errors import ProtocolError
 from ..net.wake import Wake
 from ..options import EngineSettings
 from ..shm.session import Session
+from ..status import ABORTED
 from ..wire import messages
 from ..wire.failure import pack_failure
-from ..wire.messages import Break, Done, Farewell, Hello, MalformedFrame, Need, Printed, Refused, Stop, Work
+from ..wire.messages import Done, Farewell, Hello, MalformedFrame, Need, Printed, Refused, Stop, Work
 from .blobs import Blobs
 from .deathwatch import LOOK_EVERY
 from .deeds import Deeds
 from .members import Crew, Member, Members
+from .orders import Orders
 from .wires import CONTROL, WORK, Wires
 
 log = logging.getLogger("parpool")
@@ -50,8 +51,8 @@ class Host:
         self.on_need: Callable[[bytes], bytes] = lambda key: b""
         #: called when the engines have ended that :meth:`drain` let end
         self.on_all_ended: Callable[[], None] = lambda: None
-        #: called when an engine has joined
-        self.on_joined: Callable[[], None] = lambda: None
+        #: called when an engine has joined, or ended
+        self.on_change: Callable[[], None] = lambda: None
         #: is somebody about to submit more?
         self.busy: Callable[[], bool] = lambda: False
         self._quota = quota
@@ -59,6 +60,8 @@ class Host:
         self._orders: deque[Callable[[], Effects | None]] = deque()
         self._draining = False  #: let the engines end when nothing is left to do
         self._closing = False  #: they were told to
+        self._over: object = None  #: why no task will run any more
+        self._ended = False  #: no step will follow
         with ExitStack() as undo:
             self.session = Session()
             undo.callback(self.session.close)
@@ -69,6 +72,7 @@ class Host:
             self._wires = Wires(self.session)
             undo.pop_all()
         self._perform = Deeds(self.scheduler, self.members, self._wires, self.blobs).perform
+        self.orders = Orders(self.scheduler, self.members, self._wires, self._perform)
 
     # -- beginning and end ------------------------------------------------------------------------------------
 
@@ -87,6 +91,12 @@ class Host:
             uid, wires.work_address, wires.control_address, wires.public, os.getpid(), wires.lane_path, path
         )
 
+    def end(self) -> None:
+        """No step will follow: what is handed in is refused at once."""
+        self._ended = True
+        self.asleep = True  # so whoever hands in comes by wake()
+        self.refuse()
+
     def close(self) -> None:
         """Close the sockets and remove the folder. The engines are the crew's to end."""
         self._wires.close()
@@ -102,6 +112,16 @@ class Host:
         if self.asleep:
             self.wake()
 
+    def refuse(self) -> None:
+        """End the tasks that were handed in too late, where :meth:`give_up` has said why."""
+        while self._submitted:
+            try:
+                task = self._submitted.popleft()
+            except IndexError:  # another thread has taken it
+                return
+            for item in range(task.first, task.count):
+                task.door.deliver(task, Ending(ABORTED, item, None, self._over), None)
+
     def order(self, action: Callable[[], Effects | None]) -> None:
         """Hand in something to be done in the next step."""
         self._orders.append(action)
@@ -111,6 +131,8 @@ class Host:
     def wake(self) -> None:
         """End the sleep of a step in another thread."""
         self._wake.set()
+        if self._ended:
+            self.refuse()
 
     def outstanding(self) -> bool:
         """Is anything under way that will need another step?"""
@@ -133,32 +155,14 @@ class Host:
         """Let the engines end when all that was submitted is done."""
         self._draining = True
 
+    def give_up(self, why: object) -> None:
+        """No task will run any more, and what was submitted ends now, as aborted. (From the loop only.)"""
+        self._over = why
+        self.order(lambda: self.scheduler.abort_all(why))
+
     def abort(self, ids: Iterable[int]) -> Effects:
         """Take back tasks that have not begun."""
         return self.scheduler.abort(ids, monotonic())
-
-    def interrupt(self, ids: Iterable[int]) -> None:
-        """Raise KeyboardInterrupt in what these engines run now."""
-        for member in filter(None, map(self.members.by_id.get, ids)):
-            self._wires.tell(member, messages.encode(Break()))
-
-    def shut_down(self, ids: Iterable[int], restart: bool) -> None:
-        """Let these engines end when what they hold is done; ``restart``: and start others in their places."""
-        for id in ids:
-            if id in self.scheduler.engines:
-                self.members.staff.places -= 0 if restart else 1
-                self._perform(self.scheduler.retire(id))
-
-    def status(self) -> dict[int | str, Any]:
-        """For each engine: the tasks that it holds, those queued for it alone, and how many outcomes it has given."""
-        answer: dict[int | str, Any] = {}
-        apart = 0
-        for id, engine in self.scheduler.engines.items():
-            queue, tasks, member = [task.id for task in engine.own], list(engine.held), self.members.by_id[id]
-            answer[id] = {"queue": queue, "tasks": tasks, "completed": member.completed, "pid": member.pid}
-            apart += len(queue) + len(tasks)
-        answer["unassigned"] = len(self.scheduler.tasks) - apart
-        return answer
 
     def _retire_all(self) -> None:
         self._draining, self._closing = False, True
@@ -169,7 +173,11 @@ class Host:
             if not member.joined:
                 member.stopping = True
         if not self.members:
-            self.on_all_ended()
+            self._all_ended()
+
+    def _all_ended(self) -> None:
+        self.give_up("the pool was closed")
+        self.on_all_ended()
 
     # -- the loop ---------------------------------------------------------------------------------------------
 
@@ -224,6 +232,10 @@ class Host:
         """Take what was handed in; True where that may have ended somebody's wait."""
         ended = False
         while self._submitted:
+            if self._over is not None:
+                ended = True
+                self.refuse()
+                break
             take = self._submitted.popleft
             tasks = [take() for _ in range(len(self._submitted))]
             effects = self.scheduler.submit(tasks, monotonic())
@@ -311,7 +323,7 @@ class Host:
             self._wires.send(member, messages.encode(Stop()))
             return
         self._perform(self.scheduler.engine_joined(member.id, monotonic(), self._quota))
-        self.on_joined()
+        self.on_change()
 
     def _supply(self, member: Member, key: bytes) -> None:
         blob = self.on_need(key)
@@ -360,7 +372,8 @@ class Host:
         if not self._closing:
             self._hire()
         elif not self.members:
-            self.on_all_ended()
+            self._all_ended()
+        self.on_change()
 
     def _hire(self) -> None:
         """Fill vacant places; where the system gives no process now, later."""

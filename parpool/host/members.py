@@ -84,6 +84,7 @@ class Members:
         self._postmortem = Postmortem()
         self.by_address: dict[bytes, Member] = {}
         self.by_id: dict[int, Member] = {}
+        self.failure: bytes | None = None  #: the packed exception of the last engine that could not serve
         self.hire_at: float | None = None  #: when to try again to fill vacant places
         self._crew = crew
         self._settings = settings
@@ -126,6 +127,7 @@ class Members:
             if member is None:
                 continue
             del self.by_id[member.id]
+            self.failure = member.failure or self.failure
             detail = self._postmortem.words(self._crew.ended(uid), member.recorder)
             self.staff.ended(uid, failed=member.failure is not None)
             recording = Recording.read(member.recorder) if member.recorder else None

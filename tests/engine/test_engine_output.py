@@ -780,3 +780,15 @@ def test_a_delivery_that_raises_loses_nothing(home: Home, soon: None) -> None:
     print("two")
     capture.end()
     assert home.pieces == [(1, 1, "one\n"), (2, 1, "two\n")]
+
+
+def test_where_it_cannot_be_delivered_it_waits(home: Home, soon: None) -> None:
+    """What a signal handler or a finalizer prints while the engine sends something else."""
+    capture = home.install()
+    capture.begin(1)
+    capture.hindered = lambda: True
+    print("x" * 2 * BUFFERED, flush=True)
+    assert not home.pieces
+    capture.hindered = lambda: False
+    capture.end()
+    assert home.text() == "x" * 2 * BUFFERED + "\n"

@@ -70,6 +70,15 @@ def spin(seconds):
     while time.monotonic() < end:
         pass
     return "spun"
+def fork_and(how):
+    pid = os.fork()
+    if pid:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if how == "raise":
+        raise ValueError
+    if how == "return":
+        return "child"
+    raise SystemExit(3 if how == "exit" else how)
 def swallow(seconds):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -242,6 +251,21 @@ def test_outcomes_larger_than_the_recorder(host: FakeHost) -> None:
     sizes = [INLINE // 2, 10, INLINE * 3, 0, INLINE - 100] * 30
     host.send(*(host.call(i, bytes, size) for i, size in enumerate(sizes)))
     assert [len(value_of(o)) for o in host.outcomes(len(sizes))] == sizes
+
+
+def test_a_full_page_of_the_recorder_whose_outcomes_have_left(host: FakeHost) -> None:
+    """A large outcome takes along those before it: there is nothing to send when the page is full."""
+    sizes = [INLINE - 500] * 4 + [INLINE * 2]
+    sizes *= 10
+    host.send(host.task(1, bytes, sizes, EACH))
+    assert [len(value_of(o)) for o in host.outcomes(len(sizes))] == sizes
+
+
+@pytest.mark.parametrize(("how", "status"), [("exit", 3), ("raise", 1), ("return", 0), ("text", 1)])
+def test_a_child_that_a_task_forks_is_no_engine(host: FakeHost, how: str, status: int) -> None:
+    host.send(host.call(1, "fork_and", how), host.task(2, "fork_and", [how, how], EACH), host.call(3, abs, -3))
+    assert [value_of(o) for o in host.outcomes(4)] == [status, status, status, 3]
+    host.nothing_more()
 
 
 def test_exceptions_of_every_kind(host: FakeHost) -> None:

@@ -85,3 +85,12 @@ def test_without_lanes_all_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
         assert pool.map(abs, range(-5, 5)) == [5, 4, 3, 2, 1, 0, 1, 2, 3, 4]
         assert lanes(pool) == [False] * len(lanes(pool))
         assert pool.apply(reply, (1, bytes(LARGE), LARGE)) == (1, LARGE, bytes(LARGE))
+
+
+def test_a_host_without_a_file_descriptor_for_a_lane(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine is at its end already, and must not be told to take it."""
+    monkeypatch.setattr("parpool.net.lane.Junction.accept", lambda junction: iter(()))
+    with Pool(2) as pool:
+        assert pool.apply_async(abs, (-1,)).get(20) == 1
+        assert pool.map_async(abs, range(100)).get(20) == list(range(100))
+        assert not any(lanes(pool))

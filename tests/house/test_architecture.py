@@ -46,8 +46,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "launch": {"errors", "options"},
     "client": {"errors", "status", "options", "wire", "net", "shm"},
     # It makes the tasks that it hands to the host.
-    "client.link": {"errors", "status", "options", "wire", "net", "shm", "host", "core.state", "core.effects"},
-    "client.control": {"errors", "net", "host"},  # a part of the link
+    "client.link": {"errors", "status", "options", "wire", "net", "shm", "host", "core.state"},
+    "client.control": {"errors", "wire", "net", "host"},  # a part of the link
     "pool": {"errors", "options", "client", "launch"},
     "default": {"errors", "options", "client", "launch", "pool"},
     "context": {"pool"},

@@ -71,6 +71,17 @@ def test_what_was_sent_before_the_end_still_arrives(ends: tuple[Lane, Lane]) -> 
     assert not ours.send(b"to nobody")
 
 
+def test_what_was_sent_before_an_end_that_left_messages_unread_still_arrives(ends: tuple[Lane, Lane]) -> None:
+    """As of an engine that dies with work before it: the system says so first."""
+    ours, theirs = ends
+    assert ours.send(b"unread")
+    theirs.send(b"last")
+    theirs.send(b"words")
+    theirs.close()
+    assert [ours.receive(), ours.receive()] == [b"last", b"words"]
+    assert ours.receive() is None and ours.ended
+
+
 def test_several_join_between_two_looks(junction: Junction, tmp_path: Path) -> None:
     lanes = [join(str(tmp_path / "lane"), f"engine-{n}") for n in range(20)]
     met = dict(junction.accept())

@@ -131,3 +131,32 @@ def test_where_the_system_cannot_tell(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_alive() -> None:
     assert deaths.alive(os.getpid()) and deaths.alive(1)
+
+
+def test_a_set_beside_the_close_raises_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    errors: list[BaseException] = []
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(500):
+            made, go = Wake(), threading.Event()
+
+            def hammer(made: Wake = made, go: threading.Event = go) -> None:
+                go.wait()
+                try:
+                    for _ in range(30):
+                        made.set()
+                except BaseException as error:
+                    errors.append(error)
+
+            threads = [threading.Thread(target=hammer) for _ in range(3)]
+            for thread in threads:
+                thread.start()
+            go.set()
+            made.set()
+            made.close()
+            for thread in threads:
+                thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert not errors
