@@ -13,6 +13,7 @@ import multiprocessing.resource_tracker
 import multiprocessing.util
 import os
 import shutil
+import signal
 import tempfile
 import threading
 import time
@@ -49,6 +50,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 # The check ------------------------------------------------------------------------------------------
+
+
+# A shell lets what it starts in the background ignore Ctrl-C; the tests of it need it.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="module")

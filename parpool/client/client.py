@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from ..errors import NoEngines
+from ..errors import ConnectionFileError, NoEngines
 from .balanced import LoadBalancedView
 from .direct import DirectView
 from .jobs import Jobs, Known
@@ -34,7 +34,11 @@ class Client:
     its flags as they were set. ``block`` and ``track`` are the flags that new views begin with.
     """
 
-    def __init__(self, link: Link, owner: Any = None) -> None:
+    def __init__(self, link: Link | None = None, owner: Any = None) -> None:
+        if link is None:
+            raise ConnectionFileError(
+                "no cluster is running that this could connect to: the client of a Pool's engines is Pool(n).client"
+            )
         self._link = link
         self._owner = owner  #: what the engines live as long as
         self._records = Records()

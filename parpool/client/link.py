@@ -178,9 +178,9 @@ class EmbeddedLink:
         self._host.submit(task)
         return id
 
-    def dumps(self, value: Any) -> bytes:
-        """Pickle arguments."""
-        return self._book.dumps(value)
+    def dumps(self, value: Any, roots: tuple[str, ...] = ()) -> bytes:
+        """Pickle arguments. ``roots``: names of the items of ``value``, for errors."""
+        return self._book.dumps(value, roots)
 
     def use(self, serializer: str) -> None:
         """How what goes by value goes, from here on."""
@@ -333,7 +333,7 @@ class EmbeddedLink:
         """:meth:`check_process`; and raise what broke the link, where something did."""
         self.check_process()
         if self.failure is not None:
-            raise self.failure
+            raise self.failure.with_traceback(None)  # it may be raised often
 
     def check_open(self) -> None:
         """:meth:`check`; and raise ValueError where nothing more is taken."""

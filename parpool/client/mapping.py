@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import status as codes
-from ..errors import TaskAborted
+from ..errors import SerializationError, TaskAborted
 from ..net.loop import wake_waiters
 from ..wire.failure import unpack_failure
 from ..wire.messages import EACH, EACHSTAR, HOW, MAP, STARMAP, VIEW
@@ -109,7 +109,10 @@ class Feed:
     def send(self, start: int, items: Sequence[Any]) -> int:
         """Send a chunk; gives the id of its task. Raises what pickling raises."""
         link = self._link
-        payload = link.dumps(items)
+        try:
+            payload = link.dumps(items)
+        except SerializationError:  # again, so that it tells the place in the whole
+            payload = link.dumps(items, tuple(f"[{number}]" for number in range(start, start + len(items))))
         link.check()
         self.window.sent(start, len(items) if self._kind >= EACH else 1)
         door = self._door_for(start)
@@ -347,6 +350,10 @@ class MapResult(AsyncResult):
 
     def __len__(self) -> int:
         return self._total
+
+    def __getitem__(self, index: Any) -> Any:
+        """``get()[index]``."""
+        return self.get()[index]
 
 
 class _Piece:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .. import status as codes
 from ..net.loop import wake_waiters
 from ..wire.messages import EACH, HOW, VIEW
+from ..wire.payload import independent
 from .mapping import AHEAD, Feed, Window, chunk_size, exception_of, map_kind, sliceable
 from .result import AsyncResult, time_out_of_view
 from .shown import Passed
@@ -69,7 +70,8 @@ class IMapIterator:
             self.finished(0, link.failure)
         elif sliceable(iterable) and chunk == 1:
             self._length = len(iterable)  # type: ignore[arg-type]
-            self._feed = Feed(link, function, iterable, self, terms, map_kind(star, True), 1 if single else None)  # type: ignore[arg-type]
+            alone = single or (type(iterable) in (list, tuple) and not independent(iterable))
+            self._feed = Feed(link, function, iterable, self, terms, map_kind(star, True), 1 if alone else None)  # type: ignore[arg-type]
             with self._lock:
                 self._send_more()
                 self._mark()
@@ -264,6 +266,7 @@ class _Reader:
         self._window = Window()
         self._pending: list[Any] = []  #: read and not sent
         self._sent = 0  #: items sent, or chunks
+        self._alone = stream._single  #: must each item be pickled as soon as it is read, and apart from the others?
         self._stopped = False
 
     def start(self) -> None:
@@ -324,8 +327,13 @@ class _Reader:
             except StopIteration:
                 return
             with room:
+                if stream._chunk == 1 and not self._alone and not independent((item,)):
+                    # The iterable may change it before it gives the next one, as those do that use a buffer again.
+                    self._alone = True
+                    if self._pending:
+                        self._send()
                 self._pending.append(item)
-                if stream._chunk > 1 or stream._single:
+                if stream._chunk > 1 or self._alone:
                     if len(self._pending) >= stream._chunk:
                         self._send()
                 elif len(self._window) < self._link.engines * AHEAD:
@@ -340,7 +348,7 @@ class _Reader:
                 return True
         if len(self._window) < self._link.engines * AHEAD:
             return False
-        if stream._chunk > 1 or stream._single:
+        if stream._chunk > 1 or self._alone:
             return len(self._window) >= self._link.engines * 16
         return len(self._pending) >= chunk_size(self._link, stream._function, 1 << 30)
 
@@ -352,7 +360,7 @@ class _Reader:
             groups = [pending]
             each = False
         else:
-            groups = [pending[:]] if not stream._single else [[item] for item in pending]
+            groups = [pending[:]] if not self._alone else [[item] for item in pending]
             each = True
         for group in groups:
             self._send_group(stream, link, each, group)
@@ -364,8 +372,14 @@ class _Reader:
         try:
             payload = link.dumps(group)
             link.check()
-        except Exception as error:
+        except Exception:
             if len(group) == 1 or not each:
+                try:
+                    link.dumps(
+                        group, (f"[{number}]",) if each else ()
+                    )  # again, so that it tells the place in the whole
+                except Exception as told:
+                    error = told
                 stream.refused(number, error)
                 return
             self._sent = number

@@ -60,7 +60,6 @@ class Executed:
     ``source`` is the code as it was given, ``execution_count`` its number among all that ran on this engine, from 1
     on; ``text`` is the ``repr`` of the value, None where there is none; ``display`` has its other representations by
     mime type: HTML, SVG, Markdown and LaTeX as text, PNG as text in base64, JSON as plain lists, dicts and so on.
-
     It is pickled as its fields, so one of another version can be opened: what it lacks is as in an empty one.
     """
 
@@ -68,6 +67,8 @@ class Executed:
     execution_count: int = 0
     text: str | None = None
     display: dict[str, Any] = field(default_factory=dict)
+    stdout: str = ""  #: what the code has printed; the client fills it in
+    stderr: str = ""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Executed, (), dict(vars(self))

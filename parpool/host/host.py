@@ -34,6 +34,7 @@ from .orders import Orders
 from .wires import CONTROL, WORK, Wires
 
 log = logging.getLogger("parpool")
+HINT = '(Engines that are not forked import the script: it needs `if __name__ == "__main__":` around what it does.)'
 
 
 class Host:
@@ -368,7 +369,7 @@ class Host:
                 )
             )
             if self.members.staff.broken:
-                self.on_broken(death.member.failure or f"engines die before they are ready: {death.detail}")
+                self.on_broken(death.member.failure or f"engines die before they are ready: {death.detail}. {HINT}")
         if not self._closing:
             self._hire()
         elif not self.members:

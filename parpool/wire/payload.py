@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 PROTOCOL = 5
 NONE = pickle.dumps(None, PROTOCOL)
 NO_ARGUMENTS = pickle.dumps(((), {}), PROTOCOL)
+
+
+#: Types whose values cannot change, and hold nothing that could.
+PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None)})
+
+
+def independent(items: Iterable[Any]) -> bool:
+    """Can these items wait, and be pickled together, as though each had been pickled alone and at once?
+
+    Others may change until then, or share an object, which would be one object in a pickle of both.
+    """
+    kinds = set(map(type, items))
+    if kinds <= PLAIN:
+        return True
+    inner = (value for item in items if type(item) is tuple for value in item)
+    return kinds <= PLAIN | {tuple} and set(map(type, inner)) <= PLAIN
 
 
 class Packed:

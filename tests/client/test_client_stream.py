@@ -440,3 +440,69 @@ def test_a_forgotten_stream_lets_the_pool_end() -> None:
         assert pool.apply(abs, (-1,)) == 1
     pool.join()
     assert no_readers()
+
+
+# Items that change ----------------------------------------------------------------------------------
+
+
+def first(row: list[int]) -> int:
+    return row[0]
+
+
+def raise_first(row: list[int]) -> int:
+    row[0] += 1
+    return row[0]
+
+
+def one_buffer(count: int) -> Iterator[list[int]]:
+    """Gives the same list again and again, each time with other content."""
+    row = [0]
+    for number in range(count):
+        row[0] = number
+        yield row
+
+
+@pytest.mark.parametrize("method", ["imap", "imap_unordered"])
+def test_an_iterable_that_uses_its_buffer_again(pool: Pool, method: str) -> None:
+    """By contract an item is pickled before the next one is read."""
+    assert sorted(getattr(pool, method)(first, one_buffer(500))) == list(range(500))
+    view = pool.client.load_balanced_view()
+    assert list(view.imap(first, one_buffer(100))) == list(range(100))
+
+
+@pytest.mark.parametrize("items", [list, iter, tuple], ids=["list", "iterator", "tuple"])
+def test_items_of_imap_do_not_share_what_they_hold(pool: Pool, items: Any) -> None:
+    one = [0]
+    assert list(pool.imap(raise_first, items([one] * 50))) == [1] * 50
+    assert list(pool.imap(len, items([(1, one)] * 50))) == [2] * 50
+
+
+def test_plain_items_before_others(pool: Pool) -> None:
+    mixed: list[Any] = [*range(30), [1], *range(30), (1, [2]), (3, "x"), None, b""]
+    assert list(pool.imap(repr, iter(mixed))) == list(map(repr, mixed))
+    assert sorted(pool.imap_unordered(repr, mixed)) == sorted(map(repr, mixed))
+
+
+def test_an_endless_iterable_of_such_items_is_not_read_ahead_for_ever() -> None:
+    read = 0
+
+    def endless() -> Iterator[list[int]]:
+        nonlocal read
+        while True:
+            read += 1
+            yield [read]
+
+    with Pool(2) as pool:
+        results = pool.imap(first, endless(), buffersize=40)
+        assert [next(results) for _ in range(100)] == list(range(1, 101))
+        assert read <= 141
+        assert next(pool.imap(first, endless())) > 0
+        assert read < 10_000
+
+
+@pytest.mark.parametrize("method", ["map", "imap", "imap_unordered", "starmap"])
+def test_an_error_tells_the_place_in_the_whole(pool: Pool, method: str) -> None:
+    items: list[Any] = [(number,) for number in range(1000)] if method == "starmap" else list(range(1000))
+    items[700] = (threading.Lock(),) if method == "starmap" else threading.Lock()
+    with pytest.raises(TypeError, match=r"at \[700\]"):
+        list(getattr(pool, method)(str, items))

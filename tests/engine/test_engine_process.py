@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import pickle
+import random
 import shutil
 import signal
 import subprocess
@@ -32,6 +33,7 @@ from parpool.wire.messages import (
     INLINE,
     MAP,
     STARMAP,
+    VIEW,
     Call,
     Done,
     Farewell,
@@ -79,6 +81,9 @@ def fork_and(how):
     if how == "return":
         return "child"
     raise SystemExit(3 if how == "exit" else how)
+def say(text):
+    print(text, flush=True)
+    return "said"
 def swallow(seconds):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -255,8 +260,7 @@ def test_outcomes_larger_than_the_recorder(host: FakeHost) -> None:
 
 def test_a_full_page_of_the_recorder_whose_outcomes_have_left(host: FakeHost) -> None:
     """A large outcome takes along those before it: there is nothing to send when the page is full."""
-    sizes = [INLINE - 500] * 4 + [INLINE * 2]
-    sizes *= 10
+    sizes = random.Random(1).choices([INLINE - 500, 20, INLINE * 2], k=300)
     host.send(host.task(1, bytes, sizes, EACH))
     assert [len(value_of(o)) for o in host.outcomes(len(sizes))] == sizes
 
@@ -362,6 +366,17 @@ def test_revoke_gives_back_what_has_not_begun(host: FakeHost) -> None:
     assert time.monotonic() - started < 0.6
     assert [o.id for o in host.outcomes(2)] == [1, 3]
     host.nothing_more()
+
+
+def test_a_task_whose_last_items_were_given_back_prints_no_more(host: FakeHost) -> None:
+    """What the next one prints is not its: it would be lost."""
+    host.send(host.task(1, "spin", [0.3, 0, 0], EACH | VIEW))
+    time.sleep(0.1)
+    host.order(Revoke([1]))
+    assert host.receive(socket=host.control).rests == [(1, 1)]
+    host.outcomes(1)
+    host.send(host.call(2, "say", "to the terminal"))
+    assert value_of(*host.outcomes(1)) == "said"
 
 
 def test_revoke_of_what_is_still_in_the_socket(host: FakeHost) -> None:
