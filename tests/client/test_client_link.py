@@ -337,6 +337,10 @@ import random, signal, time
 from parpool import Pool
 def small(x):
     return x
+def work(pool, end):  # apart: of a loop at the end of a try some versions of Python leave the jump outside
+    while time.monotonic() < end:
+        pool.apply(small, (1,))
+        pool.map(small, range(50))
 interrupted = 0
 with Pool(2) as pool:
     pool.map(small, range(10))
@@ -345,9 +349,7 @@ with Pool(2) as pool:
     while time.monotonic() < end:
         try:
             signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0003, 0.003))
-            while time.monotonic() < end + 5:
-                pool.apply(small, (1,))
-                pool.map(small, range(50))
+            work(pool, end + 5)
         except KeyboardInterrupt:
             interrupted += 1
         finally:
