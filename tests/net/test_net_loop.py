@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from parpool.net.loop import Baton, Shield
+from parpool.net.wake import Wake
 
 
 class Thing:
@@ -40,7 +41,7 @@ class FakeLoop:
         self.asleep = False
         self.due: deque[tuple[float, Thing]] = deque()
         self.lock = threading.Lock()
-        self.woken = threading.Event()
+        self.woken = Wake()  # not an Event: one that Ctrl-C strikes in set() stays locked
         self.driving: int | None = None
         self.overlaps = 0
         self.steps: list[str] = []
@@ -68,7 +69,7 @@ class FakeLoop:
                     next_at = min((at for at, _ in self.due), default=None)
                 left = None if next_at is None else max(0.0, next_at - time.monotonic())
                 limits = [limit for limit in (left, timeout) if limit is not None]
-                self.woken.wait(min(limits, default=30.0))
+                select.select([self.woken.fd], [], [], min(limits, default=30.0))
             finally:
                 self.asleep = False
             self.woken.clear()
@@ -94,6 +95,7 @@ class FakeLoop:
     def close(self) -> None:
         os.close(self.alarm)
         os.close(self.bell)
+        self.woken.close()
 
 
 @pytest.fixture
