@@ -24,6 +24,7 @@ class Callbacks:
         self._results: queue.SimpleQueue[AsyncResult | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
+        self.ident = 0  #: of the thread, once it has begun
 
     def put(self, result: AsyncResult) -> None:
         """Run the callbacks of ``result`` when those before it have run."""
@@ -43,6 +44,7 @@ class Callbacks:
             thread.join()
 
     def _run(self) -> None:
+        self.ident = threading.get_ident()
         while (result := self._results.get()) is not None:
             try:
                 result.run_callbacks()

@@ -93,7 +93,10 @@ class ViewExecutor(Executor):
             pending = self._pending.copy()
         if cancel_futures:
             recall(pending)
-        if wait:
+        if wait and self.view._link.in_callback():
+            for future in pending:  # by whom else?
+                future.settle_here()
+        elif wait:
             wait_for(pending)
 
     def __repr__(self) -> str:

@@ -90,6 +90,13 @@ class CallFuture(Future[Any]):
         self._pending.discard(self)
         self.call = None
 
+    def settle_here(self) -> None:
+        """Wait for the call, and settle it in this thread, which is that of the callbacks."""
+        call = self.call
+        if call is not None:
+            call.wait()
+            self.settle(call)
+
     def settled_as_cancelled(self, call: FutureCall | FutureCalls) -> None:
         """The call was taken back: see to it that this can be seen when this returns."""
         self.settle(call)

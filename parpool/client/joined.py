@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..net.loop import have_told
 from .outcome import Arrived
 from .result import AsyncResult, time_out_of_view
 
@@ -54,7 +55,9 @@ class JoinedResult(AsyncResult):
             raise ValueError("only results of one client, or of one pool, can be joined")
         joined = cls(parts[0]._link, [part._owner for part in parts], parts, getattr(parts[0], "_method", "apply"))
         for part in parts:
-            part.add_done_callback(lambda _: joined.part_ended())
+            told = _Told(joined, part)
+            have_told(part, told)
+            told.release()  # it may have ended already
         joined._link.tend()
         return joined
 
@@ -167,6 +170,27 @@ class JoinedResult(AsyncResult):
 
     def _parts(self) -> list[Any]:
         return [inner for part in self._members for inner in part._parts()]
+
+
+class _Told:
+    """Stands among the locks of the threads that wait for a part, and tells the whole, once, that it has ended.
+
+    Not a listener: those are called by the thread of the callbacks, which may be the one that waits for the whole.
+    """
+
+    def __init__(self, whole: JoinedResult, part: AsyncResult) -> None:
+        self._whole: JoinedResult | None = whole
+        self._part = part
+
+    def release(self) -> None:
+        """The part has ended, or may have."""
+        whole = self._whole
+        if whole is None or not self._part.ready():
+            return
+        with whole._counting:
+            told, self._whole = self._whole is None, None
+        if not told:
+            whole.part_ended()
 
 
 class DirectMapResult(JoinedResult):

@@ -17,7 +17,7 @@ from typing import Any
 from ..core.state import Dependency, Task
 from ..errors import EngineStartError, ForkedError, InvalidDependency, TaskAborted
 from ..host.host import Host
-from ..net.loop import Baton, Waitable
+from ..net.loop import Baton, Waitable, park
 from ..wire.failure import pack_failure, unpack_failure
 from ..wire.functions import Function, FunctionBook
 from ..wire.messages import EACH
@@ -219,11 +219,7 @@ class EmbeddedLink:
 
     def _wait_for_callbacks(self, thing: Waitable, timeout: float | None) -> bool:
         """Wait for what the end of the pool has ended, and what only its callbacks hold back."""
-        lock = threading.Lock()
-        lock.acquire()
-        if thing._parked is None:
-            thing._parked = []
-        thing._parked.append(lock)
+        lock = park(thing)
         if not thing._done:
             lock.acquire(timeout=-1 if timeout is None else min(timeout, threading.TIMEOUT_MAX))
         return thing._done
@@ -241,6 +237,10 @@ class EmbeddedLink:
     def call_back(self, result: Any) -> None:
         """Run the callbacks of a result (what has ``run_callbacks``), in the thread for that."""
         self._callbacks.put(result)
+
+    def in_callback(self) -> bool:
+        """Is this the thread that runs callbacks?"""
+        return self._callbacks.ident == threading.get_ident()
 
     @staticmethod
     def listen(listener: Callable[[AsyncResult], object], result: AsyncResult) -> None:

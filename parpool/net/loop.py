@@ -136,11 +136,7 @@ class Baton:
             self._hand_on()
 
     def _wait_parked(self, thing: Waitable, deadline: float | None) -> bool:
-        lock = threading.Lock()
-        lock.acquire()
-        if thing._parked is None:
-            thing._parked = []
-        thing._parked.append(lock)
+        lock = park(thing)
         self._parked.append(lock)
         try:
             while not (thing._done or self._closed):
@@ -267,6 +263,26 @@ class Baton:
             unpark(lock)
         if self._background is not threading.current_thread():
             self._background.join()
+
+
+#: Two threads must not make a list each. (Re-entrant: a signal handler may wait for something, too.)
+_parking = threading.RLock()
+
+
+def park(thing: Waitable) -> threading.Lock:
+    """A lock, taken, that :func:`wake_waiters` lets go."""
+    lock = threading.Lock()
+    lock.acquire()
+    have_told(thing, lock)
+    return lock
+
+
+def have_told(thing: Waitable, lock: Any) -> None:
+    """Let :func:`wake_waiters` call ``lock.release()``."""
+    with _parking:
+        if thing._parked is None:
+            thing._parked = []
+        thing._parked.append(lock)
 
 
 def wake_waiters(thing: Waitable) -> None:

@@ -492,6 +492,23 @@ def test_shutdown_with_cancellation(rc: Client, gate: Gate, tmp_path: Path) -> N
     assert not any(map(os.path.exists, paths))
 
 
+def test_shutdown_in_a_callback_waits_for_the_others(rc: Client) -> None:
+    """Their callbacks are run by the same thread."""
+    executor = rc.load_balanced_view().executor
+    futures = [executor.submit(time.sleep, 0.1) for _ in range(5)]
+    ended: list[list[bool]] = []
+    over = threading.Event()
+
+    def end(_: object) -> None:
+        executor.shutdown()
+        ended.append([future.done() for future in futures])
+        over.set()
+
+    futures[0].add_done_callback(end)
+    assert over.wait(20)
+    assert ended == [[True] * 5]
+
+
 def test_a_lazy_map_ends_with_its_executor(rc: Client) -> None:
     executor = rc[0].executor
     values = executor.map(abs, [-1, -2, -3], buffersize=1)
@@ -499,6 +516,18 @@ def test_a_lazy_map_ends_with_its_executor(rc: Client) -> None:
     executor.shutdown()
     with pytest.raises(RuntimeError, match="after shutdown"):
         list(values)
+
+
+def test_a_lazy_map_whose_function_was_forgotten_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("parpool.host.blobs.KEPT", 8)
+    with Pool(1) as pool:
+        view = pool.client.load_balanced_view()
+        values = view.executor.map(str, range(8), chunksize=2, buffersize=1)
+        assert next(values) == "0"
+        for n in range(30):
+            assert view.apply_sync(lambda n=n: n) == n
+        assert list(values) == [str(n) for n in range(1, 8)]
+    pool.join()
 
 
 def test_a_pool_that_ends_fails_its_futures(gate: Gate) -> None:

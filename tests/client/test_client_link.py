@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 
 from parpool import Client, ForkedError, Pool, TaskAborted
+from parpool.client import forked
+from parpool.host.host import Host
 
 
 def parpool_threads() -> list[str]:
@@ -200,6 +202,71 @@ def test_submitting_after_the_end() -> None:
         with pytest.raises(ValueError, match="Pool not running"):
             call()
     pool.join()
+
+
+packing, packed = threading.Event(), threading.Event()
+
+
+class PackedSlowly:
+    def __reduce__(self) -> tuple[Any, ...]:
+        packing.set()
+        packed.wait(10)
+        return int, ()
+
+
+@pytest.mark.parametrize("how", ["terminate", "close"])
+@pytest.mark.parametrize("method", ["apply_async", "map_async", "view"])
+def test_what_is_packed_while_the_pool_ends_is_refused(method: str, how: str) -> None:
+    packing.clear()
+    packed.clear()
+    pool = Pool(1)
+    view = pool.client.load_balanced_view()
+    ends: list[Any] = []
+
+    def submit() -> None:
+        argument = PackedSlowly()
+        try:
+            if method == "view":
+                ends.append(view.apply_async(abs, argument).get(10))
+            else:
+                ends.append(getattr(pool, method)(abs, [argument]).get(10))
+        except BaseException as error:
+            ends.append(error)
+
+    thread = threading.Thread(target=submit)
+    thread.start()
+    packing.wait(10)
+    getattr(pool, how)()
+    assert until(lambda: not pool._pool)
+    packed.set()
+    thread.join()
+    assert isinstance(ends[0], TaskAborted), ends
+    pool.terminate()
+    pool.join()
+    assert not parpool_threads()
+
+
+def test_threads_that_ask_at_once_get_one_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = threading.Barrier(2)
+    monkeypatch.setattr(Client, "wait_for_engines", lambda client: both.wait(10))
+    found: list[Client] = []
+    with Pool(1) as pool:
+        threads = [threading.Thread(target=lambda: found.append(pool.client)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(found) == 2 and found[0] is found[1] is pool.client
+
+
+def test_a_link_is_known_to_forks_before_its_engines_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread may fork meanwhile: the child must not take the engines for its own, and end them."""
+    known: list[int] = []
+    start = Host.start
+    monkeypatch.setattr(Host, "start", lambda host: (known.append(len(forked._here)), start(host))[1])
+    before = len(forked._here)
+    with Pool(1):
+        assert known == [before + 1]
 
 
 @pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])

@@ -367,6 +367,23 @@ def test_a_callback_may_use_the_pool(pool: Pool) -> None:
 # Futures and coroutines -------------------------------------------------------------------------------------
 
 
+def test_a_callback_may_wait_for_several_results_as_one(pool: Pool) -> None:
+    """Their ends are told by whoever brings them, and not by the callbacks' thread, which waits."""
+    values: list[Any] = []
+    over = threading.Event()
+
+    def wait(_: object) -> None:
+        try:
+            parts = [pool.apply_async(sleep_and_give, (0.05, n)) for n in range(3)]
+            values.append(parts[0].join(*parts[1:], parts[0]).get(10))
+        finally:
+            over.set()
+
+    pool.apply_async(sleep_and_give, (0.2,), callback=wait)
+    assert over.wait(20)
+    assert values == [[0, 1, 2, 0]]
+
+
 def test_future(pool: Pool) -> None:
     future = pool.apply_async(sleep_and_give, (0.05, 5)).future()
     assert isinstance(future, concurrent.futures.Future)

@@ -370,8 +370,8 @@ def test_revoke_gives_back_what_has_not_begun(host: FakeHost) -> None:
 
 def test_a_task_whose_last_items_were_given_back_prints_no_more(host: FakeHost) -> None:
     """What the next one prints is not its: it would be lost."""
-    host.send(host.task(1, "spin", [0.3, 0, 0], EACH | VIEW))
-    time.sleep(0.1)
+    host.send(host.task(1, "spin", [0.8, 0, 0], EACH | VIEW))
+    time.sleep(0.2)
     host.order(Revoke([1]))
     assert host.receive(socket=host.control).rests == [(1, 1)]
     host.outcomes(1)

@@ -439,6 +439,28 @@ def test_engines_forget_what_the_host_forgets(stage: Stage) -> None:
     assert work.forget in ([], [b"function"])
 
 
+def test_a_door_that_raises_harms_no_other(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    class Locked(Door):
+        def deliver(self, task: Any, outcome: Any, engine: int | None) -> None:
+            raise ValueError("nobody is in")
+
+    stage.host.submit(Task(1, b"function", pickle.dumps(((), {})), Locked()))
+    stage.submit(2)
+    with caplog.at_level(logging.ERROR, "parpool"):
+        stage.host.order(lambda: stage.host.abort([1, 2]))
+        stage.host.step(0)
+    assert stage.door.delivered == [(2, 0, codes.ABORTED)] and "nobody is in" in caplog.text
+
+
+def test_a_function_that_was_forgotten_as_its_task_came(stage: Stage) -> None:
+    """The engine asks for it, and is told what there is to tell."""
+    engine = stage.engine()
+    stage.host.submit(Task(1, b"forgotten", pickle.dumps(((), {})), stage.door))
+    stage.host.step(0)
+    work = stage.received(engine)
+    assert [call.function for call in work.calls] == [b"forgotten"] and work.functions == {}
+
+
 def test_the_dead_are_replaced(stage: Stage) -> None:
     engine = stage.engine()
     stage.submit(1)

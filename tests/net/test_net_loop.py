@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from parpool.net.loop import Baton, Shield
+from parpool.net.loop import Baton, Shield, park, wake_waiters
 from parpool.net.wake import Wake
 
 
@@ -653,3 +653,30 @@ def test_a_shield_by_itself(loop: FakeLoop, handlers: None) -> None:
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
     shield.lower()
+
+
+def test_threads_that_park_at_the_same_moment_are_all_woken() -> None:
+    class Slow:
+        """Gives every thread the time to see that there is no list yet."""
+
+        _done = False
+        parked: list[threading.Lock] | None = None
+
+        @property
+        def _parked(self) -> list[threading.Lock] | None:
+            found = self.parked
+            time.sleep(0.02)
+            return found
+
+        @_parked.setter
+        def _parked(self, parked: list[threading.Lock] | None) -> None:
+            self.parked = parked
+
+    thing, locks = Slow(), []
+    threads = [threading.Thread(target=lambda: locks.append(park(thing))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    wake_waiters(thing)
+    assert len(locks) == 4 and all(lock.acquire(timeout=0) for lock in locks)
