@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import statistics
 import sys
 import time
+from pathlib import Path
 
 import ipyparallel
 import workload
@@ -13,6 +15,7 @@ import workload
 
 def main() -> None:
     figures = []
+    os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # the engines import the functions, too
     cluster = ipyparallel.Cluster(n=2, log_level=40)
     client = cluster.start_and_connect_sync()
     try:
