@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+STACK = ".stack"  #: an engine's recorder and this is the path of the file for the stack of a crash
+
 
 @dataclass(frozen=True)
 class EngineSettings:

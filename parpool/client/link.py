@@ -89,14 +89,7 @@ class EmbeddedLink:
         try:
             described = self._book.function(function)
             result._name = described.name
-            payload = NO_ARGUMENTS
-            if args.__class__ is not tuple or args or kwds.__class__ is not dict or kwds:
-                try:
-                    payload = _pickle((args, kwds), PROTOCOL)
-                except Exception:
-                    payload = b"__main__"
-                if b"_main__" in payload:
-                    payload = self._book.dumps((args, kwds), ("args", "kwds"))  # the long way, see there
+            payload = self._arguments(args, kwds)
         except Exception as error:
             result.fail(error)
             return
@@ -116,17 +109,18 @@ class EmbeddedLink:
         if self._foreign or self._draining or self.failure is not None:
             self.check_open()
         described = function if type(function) is Function else self._book.function(function)
-        payload = NO_ARGUMENTS
-        if args.__class__ is not tuple or args or kwds.__class__ is not dict or kwds:
-            try:
-                payload = _pickle((args, kwds), PROTOCOL)
-            except Exception:
-                payload = b"__main__"
-            if b"_main__" in payload:
-                payload = self._book.dumps((args, kwds), ("args", "kwds"))
-        if described.key not in self._host.blobs.known:
-            self._host.define(described.key, described.blob)
-        return described, payload
+        return described, self._arguments(args, kwds)
+
+    def _arguments(self, args: Any, kwds: Any) -> bytes:
+        if args.__class__ is tuple and not args and kwds.__class__ is dict and not kwds:
+            return NO_ARGUMENTS
+        try:
+            payload = _pickle((args, kwds), PROTOCOL)
+        except Exception:
+            payload = b"__main__"
+        if b"_main__" in payload:
+            payload = self._book.dumps((args, kwds), ("args", "kwds"))  # the long way, see there
+        return payload
 
     def form(self, terms: Terms) -> Any:
         """What :meth:`send` makes tasks of these terms by."""

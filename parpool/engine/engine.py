@@ -23,7 +23,7 @@ from .. import __version__
 from ..errors import ProtocolError, TaskTimeout
 from ..net import lane
 from ..net.sockets import Context, Poller
-from ..options import EngineSettings
+from ..options import STACK, EngineSettings
 from ..shm.recorder import Recorder
 from ..wire import reference
 from ..wire.failure import pack_failure
@@ -321,9 +321,6 @@ class Engine:
         """Mark an item of a task as over its time; False where it does not run any more."""
         self._overdue = (id, item)
         return (self.current, self.item) == self._overdue
-
-
-STACK = ".stack"  #: the name of the file for the stack of a crash ends so; the host reads it
 
 
 @contextmanager

@@ -9,9 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ..options import STACK
+
 resource: Any = importlib.import_module("resource") if os.name == "posix" else None
 
-STACK = ".stack"  #: the name of the file with an engine's last stack ends so
 LONGEST = 4000  #: characters of a stack that are told
 
 

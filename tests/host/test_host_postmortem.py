@@ -12,7 +12,8 @@ import pytest
 
 from parpool import EngineLost, Pool
 from parpool.host import postmortem
-from parpool.host.postmortem import LONGEST, STACK, Postmortem
+from parpool.host.postmortem import LONGEST, Postmortem
+from parpool.options import STACK
 
 
 def crash_here() -> None:
