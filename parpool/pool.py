@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .client.call import CallResult
 from .client.contract import Terms, separate, terms_of
-from .client.link import EmbeddedLink
+from .client.embedded import EmbeddedLink
 from .client.mapping import Feed, MapResult, map_kind, sliceable
 from .client.progress import progress_bar
 from .client.result import AsyncResult

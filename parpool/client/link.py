@@ -1,6 +1,7 @@
-"""A client's way to a host: :class:`EmbeddedLink` hosts the scheduler in this process.
+"""A client's way to a host: what is the same wherever the host is.
 
-What faces may ask of it is the contract in ``contract.py``.
+Calls are packed here, numbered, and handed to *the host*: one in this process (``embedded.py``), or what stands for one
+in another (``far.py``). What faces may ask of a link is the contract in ``contract.py``.
 """
 
 from __future__ import annotations
@@ -10,15 +11,13 @@ import pickle
 import threading
 import uuid
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from time import monotonic, time
-from typing import Any
+from typing import Any, Protocol
 
 from ..core.state import Dependency, Task
-from ..errors import EngineStartError, ForkedError, InvalidDependency, TaskAborted
-from ..host.host import Host
-from ..net.loop import Baton, Waitable, park
-from ..wire.failure import pack_failure, unpack_failure
+from ..errors import ForkedError, InvalidDependency
+from ..net.loop import Baton, Loop, Waitable, park
 from ..wire.functions import Function, FunctionBook
 from ..wire.messages import EACH
 from ..wire.payload import NO_ARGUMENTS, PROTOCOL
@@ -26,25 +25,35 @@ from . import forked
 from .call import CallResult, ViewResult
 from .callbacks import Callbacks, tell_hook
 from .contract import Terms
-from .control import Control, Errand
 from .result import AsyncResult
 
 FORMS = 256  #: sets of terms that are remembered
 
 
-class EmbeddedLink:
-    """A host in this process, and the threads and engines that it needs.
+class Near(Loop, Protocol):
+    """What a link needs of a host, or of what stands for one."""
 
-    ``places`` engines are started by ``crew``; ``quota`` is how many tasks each may run before it is replaced.
-    """
+    nudged: bool
+    known: dict[bytes, bytes]
 
-    def __init__(self, crew: Any, places: int, *, quota: int | None = None, serializer: str = "cloudpickle") -> None:
-        self._book = FunctionBook(serializer)
+    def submit(self, task: Task) -> None:
+        """Hand in a task (any thread)."""
+
+    def define(self, function: Function) -> None:
+        """Keep the blob of a function for the engines that will need it (any thread; before the task)."""
+
+
+class BaseLink:
+    """Packs, numbers and hands in calls, and waits for what comes of them. ``host`` is driven by ``baton``."""
+
+    _host: Any  #: a Near, and more that the subclass knows
+
+    def __init__(self, book: FunctionBook, quota: int | None = None) -> None:
+        self._book = book
         self.quota = quota
         self.listeners = threading.Lock()
         self.readers: set[Any] = set()
         self.failure: BaseException | None = None  #: why no engine will ever serve
-        self._crew = crew
         self._name = uuid.uuid4().hex
         self._next_id = itertools.count().__next__
         self._forms: dict[Any, Any] = {}
@@ -54,28 +63,11 @@ class EmbeddedLink:
         self._ending = threading.Lock()
         alive = weakref.ref(self)  # the thread must not keep alive what ends it
         self._callbacks = Callbacks(lambda: link.nudge() if (link := alive()) is not None else None)
-        self._host = host = Host(crew, places, quota=quota)
-        try:
-            self._baton = Baton(host)
-        except BaseException:
-            host.close()
-            raise
-        self.control = Control(host, self._baton, self.check)
-        host.on_broken = self._break
-        host.on_need = self._supply
-        self._ended = Errand()
-        host.on_all_ended = self._ended.finish
-        host.busy = self._feeding
-        forked.here(self)  # already now: another thread may fork as the engines start
-        try:
-            host.start()
-        except BaseException:
-            crew.end()
-            self._baton.discard()
-            host.close()
-            raise
-        self._baton.start()
-        self._baton.tend()  # until the engines have introduced themselves
+
+    def _attach(self, host: Near, baton: Baton) -> None:
+        self._host = host
+        self._baton = baton
+        self._known = host.known
 
     # -- calls ------------------------------------------------------------------------------------------------
 
@@ -94,8 +86,8 @@ class EmbeddedLink:
             result.fail(error)
             return
         key, host = described.key, self._host
-        if key not in host.blobs.known:
-            host.define(key, described.blob)
+        if key not in self._known:
+            host.define(described)
         result._id = id = self._next_id()
         task = Task(id, key, payload, result)
         if terms is not None:
@@ -138,8 +130,8 @@ class EmbeddedLink:
     ) -> None:
         """Submit a call that :meth:`pack` made; its outcome goes to ``result``. ``waits_for``: further terms."""
         result._name = function.name
-        if function.key not in self._host.blobs.known:  # it may have been packed long ago
-            self._host.define(function.key, function.blob)
+        if function.key not in self._known:  # it may have been packed long ago
+            self._host.define(function)
         result._id = id = self._next_id()
         task = form(id, function.key, payload, result)
         if waits_for:
@@ -151,16 +143,16 @@ class EmbeddedLink:
         """Make a function ready to travel. Raises SerializationError where it cannot."""
         self.check_process()
         described = self._book.function(function)
-        if described.key not in self._host.blobs.known:
-            self._host.define(described.key, described.blob)
+        if described.key not in self._known:
+            self._host.define(described)
         return described
 
     def send_chunk(
         self, function: Function, payload: bytes, kind: int, size: int, start: int, door: Any, terms: Terms
     ) -> int:
         """Submit a chunk of a map; ``start`` is the number of its first item. Gives the id of its task."""
-        if function.key not in self._host.blobs.known:
-            self._host.define(function.key, function.blob)
+        if function.key not in self._known:
+            self._host.define(function)
         id = self._next_id()
         task = Task(id, function.key, payload, door)
         if terms:
@@ -179,17 +171,6 @@ class EmbeddedLink:
     def use(self, serializer: str) -> None:
         """How what goes by value goes, from here on."""
         self._book.use(serializer)
-
-    def pace(self, key: bytes) -> float | None:
-        """Mean seconds of a call of a function so far; None where it was never timed."""
-        return self._host.scheduler.pace(key)
-
-    def abort(self, ids: Sequence[int]) -> None:
-        """Take back tasks that have not begun."""
-        self.check_process()
-        if not self._closed:
-            self._host.order(lambda: self._host.abort(ids))
-            self._baton.tend()
 
     # -- waiting ----------------------------------------------------------------------------------------------
 
@@ -244,80 +225,6 @@ class EmbeddedLink:
         except BaseException:
             tell_hook()
 
-    # -- the end ----------------------------------------------------------------------------------------------
-
-    def drain(self) -> None:
-        """Let the engines end when all that was submitted has been done; :meth:`pack` takes nothing more."""
-        self.check_process()
-        self._draining = True
-        if not self._closed:
-            self._host.order(self._host.drain)
-            self._baton.tend()
-
-    def join(self) -> None:
-        """Wait for the end that :meth:`drain` asked for, and let go of everything."""
-        self.check_process()
-        if not self._closed:
-            self._baton.wait(self._ended)
-            self._callbacks.finish()
-            self.terminate()
-
-    def terminate(self) -> None:
-        """End the engines now. What has not ended fails with TaskAborted."""
-        if self._foreign:
-            return
-        if self._baton.mine():
-            # The last reference to the pool went with the result that was just delivered.
-            threading.Thread(target=self.terminate, name="parpool-ending").start()
-            return
-        with self._ending:
-            if self._closed:
-                return
-            for reader in list(self.readers):
-                reader.stop(TaskAborted("the pool was terminated"))
-            errand = Errand()
-            self._host.order(lambda: self._abandon(errand))
-            self._baton.wait(errand)
-            self._closed = True
-            self._baton.close()
-            self._host.end()
-            self._crew.end()
-            self._callbacks.finish()
-            self._host.close()
-            forked.gone(self)
-
-    def _abandon(self, errand: Errand) -> None:
-        self._host.members.staff.hiring = False
-        if self.failure is None:
-            self.failure = TaskAborted("the pool was terminated")
-        self.control.give_up()
-        self._host.give_up("the pool was terminated")
-        self._ended.finish()
-        errand.finish()
-
-    # -- what the host asks -----------------------------------------------------------------------------------
-
-    def _break(self, why: bytes | str) -> None:
-        error = unpack_failure(why) if isinstance(why, bytes) else EngineStartError(why)
-        self.failure = error
-        self.control.give_up()
-        self._host.give_up(error)
-
-    def _supply(self, key: bytes) -> bytes:
-        try:
-            return self._book.by_value(key)
-        except Exception as error:
-            return b"E" + pack_failure(error)
-
-    def _feeding(self) -> bool:
-        return bool(self.readers)
-
-    def repopulate(self) -> None:
-        """Notice engines that have died, and start others in their places, now."""
-        self.check_process()
-        if not self._closed:
-            self.control.ask(self._host.bury)
-
     def check_process(self) -> None:
         """Raise ForkedError in a process forked from the one that made the link."""
         if self._foreign:
@@ -341,19 +248,9 @@ class EmbeddedLink:
         result.fail(self.failure)
 
     @property
-    def engines(self) -> int:
-        """How many engines there should be."""
-        return self._host.members.staff.places
-
-    @property
     def foreign(self) -> bool:
         """Is this process a fork of the one that made the link?"""
         return self._foreign
-
-    @property
-    def host(self) -> Host:
-        """The host, for those who look at what it knows."""
-        return self._host
 
     def clock(self) -> float:
         """Seconds since the epoch."""
@@ -381,12 +278,6 @@ class EmbeddedLink:
     def engine_uuid(self, id: int) -> str:
         """The name of an engine beyond this process."""
         return f"{self._name}_engine_{id}"
-
-    def become_foreign(self) -> None:
-        """This process was forked from the one that made the link."""
-        self._foreign = True
-        self._closed = True
-        self._crew.disown()
 
 
 _pickle = pickle.dumps

@@ -25,6 +25,7 @@ from ..shm.session import Session
 from ..status import ABORTED
 from ..wire import messages
 from ..wire.failure import pack_failure
+from ..wire.functions import Function
 from ..wire.messages import Done, Farewell, Hello, MalformedFrame, Need, Printed, Refused, Stop, Work
 from .blobs import Blobs
 from .deathwatch import LOOK_EVERY
@@ -43,6 +44,7 @@ class Host:
     def __init__(self, crew: Crew, places: int, *, quota: int | None = None, policy: str = "leastload") -> None:
         self.scheduler = Scheduler(policy, Random())
         self.blobs = Blobs()
+        self.known = self.blobs.known  #: blobs of functions, by key
         self.asleep = False
         self.nudged = False  #: set before ``asleep`` is looked at, by whoever ends the driver's wait in another thread
         self.malformed = 0  #: messages dropped because they were not of the schema
@@ -387,9 +389,9 @@ class Host:
 
     # -- functions --------------------------------------------------------------------------------------------
 
-    def define(self, key: bytes, blob: bytes) -> None:
+    def define(self, function: Function) -> None:
         """Keep the blob of a function for the engines that will need it (any thread; before the task)."""
-        self.blobs.known[key] = blob
+        self.known[function.key] = function.blob
         if self.blobs.too_many:
             self.order(self._forget_functions)
 

@@ -41,13 +41,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "shm": {"errors", "options"},
     "net": {"errors", "options", "wire"},
     "engine": {"errors", "status", "options", "wire", "net", "shm"},
-    "hub": {"errors", "core.effects", "core.state"},
+    "hub": {"errors", "status", "core.effects", "core.state"},
     "host": {"errors", "status", "options", "core", "wire", "net", "hub", "shm"},
     "launch": {"errors", "options"},
     "client": {"errors", "status", "options", "wire", "net", "shm"},
     # It makes the tasks that it hands to the host.
-    "client.link": {"errors", "status", "options", "wire", "net", "shm", "host", "core.state"},
+    "client.link": {"errors", "status", "options", "wire", "net", "shm", "core.state"},
+    "client.embedded": {"errors", "wire", "net", "host"},
     "client.control": {"errors", "wire", "net", "host"},  # a part of the link
+    # It stands for a host that is elsewhere: its tasks wait for the same outcomes, and are timed alike.
+    "client.far": {"errors", "status", "options", "wire", "net", "core.state", "core.credit"},
     "pool": {"errors", "options", "client", "launch"},
     "default": {"errors", "options", "client", "launch", "pool"},
     "context": {"pool"},
@@ -139,7 +142,7 @@ MORE_METHODS = {  # each with the public API that asks for them
     "parpool.client.result.AsyncResult": "the standard library's and IPython's AsyncResult, and Future",
     "parpool.client.client.Client": "IPython's Client",
     "parpool.client.contract.Link": "the one seam: every verb of the faces",
-    "parpool.client.link.EmbeddedLink": "the one seam: every verb of the faces",
+    "parpool.client.link.BaseLink": "the one seam: every verb of the faces",
     "parpool.client.view.View": "IPython's views",
     "parpool.client.direct.DirectView": "IPython's DirectView",
     "parpool.client.balanced.LoadBalancedView": "IPython's LoadBalancedView",
