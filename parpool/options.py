@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 STACK = ".stack"  #: an engine's recorder and this is the path of the file for the stack of a crash
 
@@ -19,6 +22,58 @@ class EngineSettings:
     host_pid: int = 0  #: the process whose end is the engine's end; 0: none on this machine
     lane: str = ""  #: path where it joins the host's lanes; empty: there are none
     recorder: str | None = None  #: path of its flight recorder; None: without one
+    # of one that was started by itself, and serves a controller:
+    heart: str = ""  #: address where heartbeats come from; empty: it is a child of its host
+    keys: tuple[bytes, bytes] = (b"", b"")  #: its own CURVE keys, public and secret
+    patience: float = 300.0  #: seconds that it waits for a lost controller to come back
+    names: dict[str, Any] = field(default_factory=dict)  #: that its namespace begins with
+
+    @classmethod
+    def from_connection(
+        cls,
+        connection: Any,
+        uid: str = "",
+        *,
+        mpi: tuple[int, int] | None = None,
+        patience: float = 300.0,
+    ) -> EngineSettings:
+        """Of what a connection file for engines says (a :class:`~parpool.net.address.Connection`).
+
+        ``uid``: its name, by default a new one. ``mpi``: its rank, and how many they are.
+        """
+        uid = uid or f"engine-{uuid.uuid4().hex[:12]}"
+        addresses = connection.addresses
+        lane = addresses.get("lane", "")
+        near = bool(lane) and os.path.exists(lane)
+        return cls(
+            uid,
+            addresses["work"],
+            addresses["control"],
+            connection.server_key.encode(),
+            lane=lane if near else "",
+            recorder=os.path.join(os.path.dirname(lane), uid) if near else None,
+            heart=addresses["heart"],
+            keys=(connection.public_key.encode(), connection.secret_key.encode()),
+            patience=patience,
+            names={} if mpi is None else {"mpi_rank": mpi[0], "mpi_size": mpi[1]},
+        )
+
+
+@dataclass(frozen=True)
+class ControllerSettings:
+    """What a controller is to be."""
+
+    folder: Path  #: of the cluster
+    profile: str = "default"
+    cluster_id: str = "default"
+    ip: str = ""  #: address of this machine that it listens at by tcp, ``*`` for all; empty: this machine alone, by ipc
+    location: str = ""  #: name or address by which others reach it; empty: found out
+    ports: dict[str, int] = field(default_factory=dict)  #: of client, work, control and heart; those not named: any
+    db: str = "memory"  #: where records of tasks are kept: ``memory``, ``sqlite:///PATH``, ``postgresql://...``
+    heartbeat: float = 1.0  #: seconds between heartbeats
+    misses: int = 10  #: heartbeats that may go without an answer
+    on_client_lost: str = "drop"  #: what becomes of its tasks that have not begun: ``drop`` or ``keep``
+    policy: str = "leastload"  #: by which of several free engines gets a task
 
 
 def cpu_count() -> int:

@@ -7,13 +7,12 @@ warden to give it back.
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import signal
+import socket
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
 from time import time
 from typing import Any
 
@@ -22,8 +21,9 @@ import msgspec
 from .. import __version__
 from ..errors import ProtocolError, TaskTimeout
 from ..net import lane
+from ..net.heart import Heart
 from ..net.sockets import Context, Poller
-from ..options import STACK, EngineSettings
+from ..options import EngineSettings
 from ..shm.recorder import Recorder
 from ..wire import reference
 from ..wire.failure import pack_failure
@@ -40,13 +40,16 @@ from ..wire.messages import (
     Printed,
     Refused,
     Stop,
+    Who,
     Work,
     done_header,
     encode,
     to_engine,
 )
 from . import output, verbs
+from .crash import crash_reported
 from .namespace import Namespace
+from .outbox import Outbox
 from .run import Runner
 from .warden import Warden
 
@@ -59,10 +62,20 @@ class Engine:
 
     def __init__(self, settings: EngineSettings, names: dict[str, Any] | None = None) -> None:
         self.namespace = Namespace(names)
+        self._settings = settings
         self._context = Context()
-        self._work = self._context.dealer(settings.work, settings.uid, host_key=settings.host_key)
-        control = self._context.dealer(settings.control, settings.uid, host_key=settings.host_key)
-        self._lane = lane.join(settings.lane, settings.uid) if settings.lane else None
+        uid, host_key = settings.uid, settings.host_key
+        keys = settings.keys if settings.heart else None
+        self._work = self._context.dealer(settings.work, uid, host_key=host_key, keys=keys)
+        control = self._context.dealer(settings.control, uid, host_key=host_key, keys=keys)
+        self._outbox = Outbox() if settings.heart else None
+        self._heart: Heart | None = None
+        monitor = None
+        if keys is not None:
+            self._work.connect_plainly()
+            monitor = control.connect()
+            self._heart = Heart(settings.heart, uid, host_key=host_key, keys=keys)
+        self._lane = lane.join(settings.lane, uid) if settings.lane else None
         self._by_lane = False  #: may the next message take the lane?
         self._poller = Poller()
         self._poller.add(self._work)
@@ -74,6 +87,7 @@ class Engine:
         self._waiting: dict[int, Call] = {}  #: those of them that have not begun
         self._flushed = 0.0
         self._busy = False  #: is the main thread running tasks?
+        self._begun = -1  #: id of the task that was taken from those that wait, until its outcome is noted
         self.current = -1  #: id of the task whose code is running
         self.item = 0  #: the item of it
         #: the running task whose items end separately, and the numbers of those that have not begun. An iterator, so
@@ -86,14 +100,14 @@ class Engine:
         verbs.use(self.namespace.names)
         verbs.forget = self.namespace.forget
         self._runner = Runner(self.namespace, self._recorder, self)
-        self._warden = Warden(self, control, settings.host_pid)
+        self._warden = Warden(self, control, settings, monitor)
         signal.signal(signal.SIGINT, self._on_interrupt)
         self._warden.start()
 
     def serve(self) -> None:
         """Run tasks until told to stop. Raises ProtocolError where the host refuses this engine."""
         with self._wire:
-            self._work.send(encode(Hello(PROTOCOL, __version__, os.getpid())))
+            self._work.send(encode(self._hello(None)))
             while True:
                 if not self._calls:
                     self._flush()
@@ -112,6 +126,10 @@ class Engine:
                         self._wire.acquire()
                         self._busy = False
 
+    def _hello(self, held: list[int] | None) -> Hello:
+        hostname = "" if self._outbox is None else socket.gethostname()
+        return Hello(PROTOCOL, __version__, os.getpid(), hostname, held)
+
     def fail(self, error: BaseException) -> None:
         """Say that this engine cannot serve, because its initializer raised."""
         with self._wire:
@@ -120,6 +138,8 @@ class Engine:
     def close(self) -> None:
         """End the warden and the sockets; what was sent has a moment to leave."""
         self._warden.end()
+        if self._heart is not None:
+            self._heart.close()
         if self._lane is not None:
             self._lane.close()
         self._context.close(LINGER)
@@ -134,9 +154,11 @@ class Engine:
             if call is None:
                 return
             calls.popleft()
+            self._begun = call.id  # first: it is always in one of the two
             if waiting.get(call.id) is not call or waiting.pop(call.id, None) is None:
                 continue  # it was given back, and perhaps sent again
             completed = run(call)
+            self._begun = -1
             if completed - self._flushed > FLUSH:
                 self.flush_if_due(completed)
 
@@ -156,7 +178,7 @@ class Engine:
         with self._wire:
             if payload is not None:
                 count, pending = recorder.take()
-                self._send(done_header(count + 1, pending + outcome), [payload])
+                self._send_outcomes(count + 1, pending + outcome, [payload])
             else:
                 self._flush()
                 recorder.write(outcome)
@@ -192,9 +214,13 @@ class Engine:
         """Send the outcomes that wait. Under the wire lock."""
         recorder = self._recorder
         if recorder.pending:
-            count, outcomes = recorder.take()
-            self._send(done_header(count, outcomes))
+            self._send_outcomes(*recorder.take())
         recorder.turn()  # also where they were sent before: by the warden, or in front of a large one
+
+    def _send_outcomes(self, count: int, outcomes: bytes, frames: Sequence[bytes] = ()) -> None:
+        """Send outcomes, encoded one behind the other. Under the wire lock."""
+        outbox = self._outbox
+        self._send(done_header(count, outcomes) if outbox is None else outbox.put(count, outcomes, frames), frames)
 
     def _send(self, header: bytes, frames: Sequence[bytes] = ()) -> None:
         """Send a message, by the lane where it may take it. Under the wire lock."""
@@ -252,8 +278,23 @@ class Engine:
                 self._calls.append(call)
         elif isinstance(message, Stop):
             self._calls.append(None)
+        elif isinstance(message, Who):
+            self._introduce()
         elif isinstance(message, Refused):
             raise ProtocolError(f"the host refuses this engine: {message.reason}")
+
+    def _introduce(self) -> None:
+        """Say again what may not have arrived, and what this engine holds. Under the wire lock."""
+        held = [id for id in (self._begun, *list(self._waiting)) if id >= 0]  # first: what ends meanwhile is sent below
+        self._flush_late()
+        if self._outbox is not None:
+            for header, frames in self._outbox.kept():
+                self._work.send(header, frames)
+        self._by_lane = False
+        if self._lane is None and self._settings.lane and (near := lane.join(self._settings.lane, self._settings.uid)):
+            self._lane = near
+            self._poller.add(near.fd)
+        self._work.send(encode(self._hello(held)))
 
     def _on_interrupt(self, signum: int, frame: object) -> None:
         # Ctrl-C at a terminal reaches engines too, and is the parent's to answer.
@@ -292,21 +333,32 @@ class Engine:
     def _flush_late(self) -> None:
         count, outcomes = self._recorder.take()
         if count:
-            self._send(done_header(count, outcomes))
+            self._send_outcomes(count, outcomes)
+
+    def look(self) -> bool:
+        """Take in what is in the socket; False where the main thread is at it, and will do so."""
+        if not self._wire.acquire(blocking=False):
+            return False
+        try:
+            while self._receive(wait=False):
+                pass
+            return True
+        finally:
+            self._wire.release()
+
+    def noted(self, number: int) -> None:
+        """The outcomes in the messages up to this number have arrived."""
+        if self._outbox is not None:
+            self._outbox.noted(number)
 
     def give_back(self, ids: list[int]) -> GivenBack:
         """Take back tasks, and items of the running one, that have not begun."""
-        if self._wire.acquire(blocking=False):
-            try:  # they may still be in the socket
-                while self._receive(wait=False):
-                    pass
-            finally:
-                self._wire.release()
+        self.look()  # they may still be in the socket
         answer = GivenBack([], [], [])
         for id in ids:
             if self._waiting.pop(id, None) is not None:
                 answer.ids.append(id)
-            elif self.items[0] == id and (rest := list(self.items[1])):
+            elif self.items[0] == id and self._outbox is None and (rest := list(self.items[1])):
                 answer.rests.append((id, rest[0]))
             else:
                 answer.kept.append(id)
@@ -323,34 +375,12 @@ class Engine:
         return (self.current, self.item) == self._overdue
 
 
-@contextmanager
-def crash_reported(recorder: str | None) -> Iterator[None]:
-    """Have a crash in native code write the stacks of all threads where the host will look for them.
-
-    Not where the process does so already, to a place of the user's choice.
-    """
-    if recorder is None or faulthandler.is_enabled():
-        yield
-        return
-    try:
-        file = open(recorder + STACK, "x")
-    except OSError:
-        yield
-        return
-    with file:
-        faulthandler.enable(file)
-        try:
-            yield
-        finally:
-            faulthandler.disable()
-    with suppress(OSError):
-        os.unlink(recorder + STACK)
-
-
 def main(settings: EngineSettings, initializer: Any = None, initargs: tuple[Any, ...] = ()) -> None:
     """Be an engine until told to stop: what a launcher's process runs."""
     with crash_reported(settings.recorder):
-        _serve(Engine(settings), initializer, initargs)
+        engine = Engine(settings)
+        engine.namespace.names.update(settings.names)
+        _serve(engine, initializer, initargs)
 
 
 def _serve(engine: Engine, initializer: Any, initargs: tuple[Any, ...]) -> None:

@@ -1,38 +1,52 @@
 """The engine's second thread: what must go on while the first runs a task.
 
 It answers the control socket (revoke, interrupt), sends outcomes that wait behind a longer task of their batch, and
-ends the process when the host's process is gone. While the engine has nothing to do it sleeps.
+ends the process when the host's process is gone: that of its parent, or, after a time of patience, a controller. While
+the engine has nothing to do it sleeps.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+import socket
 import threading
+from time import monotonic
 from typing import TYPE_CHECKING
 
+from .. import __version__
 from ..net import deaths
-from ..net.sockets import Dealer, Poller
+from ..net.sockets import DOWN, UP, Dealer, Monitor, Poller
 from ..net.wake import Wake
+from ..options import EngineSettings
 from ..shm.session import sweep
-from ..wire.messages import Break, MalformedFrame, Revoke, encode, to_control
+from ..wire.messages import PROTOCOL, Break, Die, Hello, Look, MalformedFrame, Noted, Revoke, encode, to_control
 
 if TYPE_CHECKING:
     from .engine import Engine
 
 LATE = 0.010  #: seconds that a finished outcome may wait behind the next task
 CHECK_PARENT = 0.5  #: seconds between looks at the parent, where the system cannot tell us
-ORPHANED = 120  #: exit status of an engine whose host is gone
+#: exit statuses of an engine: its host is gone, its key is not known there, it was told to end at once
+ORPHANED, REFUSED_KEY, TOLD_TO_DIE = 120, 121, 122
+
+log = logging.getLogger("parpool")
 
 
 class Warden(threading.Thread):
     """Owns the control socket."""
 
-    def __init__(self, engine: Engine, control: Dealer, host_pid: int) -> None:
+    def __init__(self, engine: Engine, control: Dealer, settings: EngineSettings, monitor: Monitor | None) -> None:
         super().__init__(name="parpool-warden", daemon=True)
         self._engine = engine
         self._control = control
-        self._host_pid = host_pid
+        self._host_pid = settings.host_pid
+        self._settings = settings
+        self._monitor = monitor  #: of the connection to a controller
+        self._met = False  #: was there ever one?
+        self._alone_since: float | None = None if monitor is None else monotonic()  #: without a controller
+        self._to_look = False  #: the main thread was at the work socket
         self._wake = Wake()
         self._watching = False
         self._ending = False
@@ -62,15 +76,22 @@ class Warden(threading.Thread):
         poller.add(self._wake.fd)
         if parent is not None:
             poller.add(parent)
+        if self._monitor is not None:
+            poller.add(self._monitor)
         idle = None if parent is not None or not self._host_pid else CHECK_PARENT
         while not self._ending:
-            ready = dict(poller.poll(LATE if self._watching else idle))
+            wait = LATE if self._watching or self._to_look else idle
+            ready = dict(poller.poll(self._patience() if wait is None and self._alone_since is not None else wait))
+            if self._monitor is not None and self._monitor.socket in ready:
+                self._heed_connection(self._monitor)
             if parent in ready or (parent is None and self._host_pid and not deaths.alive(self._host_pid)):
                 self._orphaned()
             if self._wake.fd in ready:
                 self._wake.clear()
             while (frames := self._control.receive(wait=False)) is not None:
                 self._obey(frames)
+            if self._to_look and self._engine.look():
+                self._to_look = False
             if self._watching:
                 # Taken back first: a batch that begins in this moment sets it again, and wakes us.
                 self._watching = False
@@ -88,6 +109,27 @@ class Warden(threading.Thread):
             self._orphaned()
             raise
 
+    def _patience(self) -> float:
+        """Seconds that are left until the controller must be back."""
+        assert self._alone_since is not None
+        left = self._alone_since + self._settings.patience - monotonic()
+        if left <= 0:
+            log.error("no controller for %g s: engine %s ends", self._settings.patience, self._settings.uid)
+            self._orphaned()
+        return left
+
+    def _heed_connection(self, monitor: Monitor) -> None:
+        for change in monitor.changes():
+            if change is UP:
+                if self._met:  # it may be another one, and what was on its way may be lost
+                    self._control.send(encode(Hello(PROTOCOL, __version__, os.getpid(), socket.gethostname())))
+                self._met, self._alone_since = True, None
+            elif change is DOWN:
+                self._alone_since = self._alone_since or monotonic()
+            elif not self._met:
+                log.error("the controller at %s does not let in the key of this engine", self._settings.control)
+                os._exit(REFUSED_KEY)
+
     def _orphaned(self) -> None:
         # The task that runs is nobody's any more. No clean-up of its: it may never end.
         sweep()
@@ -100,6 +142,12 @@ class Warden(threading.Thread):
             return
         if isinstance(order, Revoke):
             self._control.send(encode(self._engine.give_back(order.ids)))
+        elif isinstance(order, Noted):
+            self._engine.noted(order.number)
+        elif isinstance(order, Look):
+            self._to_look = True
+        elif isinstance(order, Die):
+            os._exit(TOLD_TO_DIE)
         elif self._engine.break_off() if isinstance(order, Break) else self._engine.overdue(order.id, order.item):
             # A signal, not just an exception: it also ends a sleep or a wait of the main thread.
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)

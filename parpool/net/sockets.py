@@ -7,7 +7,9 @@ not know the host's public key never gets a frame through.
 
 from __future__ import annotations
 
+import logging
 import os
+import struct
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -24,6 +26,10 @@ _POLLIN = int(zmq.POLLIN)
 
 
 LONGEST_POLL = 1e6  #: seconds
+SILENCE = 10_000  #: ms after which a connection by tcp is dead of which nothing is heard
+
+#: what becomes of a connection
+UP, DOWN, REFUSED = "up", "down", "refused"
 
 
 class Context:
@@ -33,16 +39,41 @@ class Context:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._pid = os.getpid()
 
-    def router(self, address: str, *, secret: bytes = b"", public: bytes = b"") -> Router:
-        """A socket bound at ``address``; with keys for tcp. Raises OSError where the system has none to give."""
+    def router(self, address: str, *, secret: bytes = b"", public: bytes = b"", domain: str = "") -> Router:
+        """A socket bound at ``address``; with keys for tcp. Raises OSError where the system has none to give.
+
+        ``domain``: whose keys are let in, see :class:`Doorkeeper`. A peer that comes again under its name is then
+        taken in the place of what is left of its old connection.
+        """
         try:
-            return Router(self._socket(zmq.ROUTER), address, secret, public)
+            return Router(self._socket(zmq.ROUTER), address, secret, public, domain)
         except zmq.ZMQError as error:
             raise OSError(error.errno, f"no socket at {address}: {error.strerror}") from error
 
-    def dealer(self, address: str, identity: str, *, host_key: bytes = b"") -> Dealer:
-        """A socket connected to ``address`` under the name ``identity``."""
-        return Dealer(self._socket(zmq.DEALER), address, identity, host_key)
+    def dealer(
+        self, address: str, identity: str, *, host_key: bytes = b"", keys: tuple[bytes, bytes] | None = None
+    ) -> Dealer:
+        """A socket connected to ``address`` under the name ``identity``.
+
+        ``keys``: its own, public and secret (empty where there are none); such a one is connected by its ``connect``.
+        """
+        return Dealer(self._socket(zmq.DEALER), address, identity, host_key, keys)
+
+    def doorkeeper(self, domains: dict[str, bytes]) -> Doorkeeper:
+        """Lets in, to the sockets of each domain, those that have this public key."""
+        return Doorkeeper(self._context, domains)
+
+    def echo(self, dealer: Dealer) -> None:
+        """Send back whatever a socket receives, from C and without the interpreter's lock, until :meth:`end`."""
+        try:
+            zmq.proxy(dealer.socket, dealer.socket)
+        except zmq.ContextTerminated:
+            dealer.socket.close(linger=0)
+
+    def end(self) -> None:
+        """End :meth:`echo` in another thread. Its socket must be the only one that is open."""
+        if os.getpid() == self._pid:
+            self._context.term()
 
     def _socket(self, kind: int) -> zmq.Socket[bytes]:
         socket: zmq.Socket[bytes] = self._context.socket(kind)
@@ -59,12 +90,16 @@ class Context:
 class Router:
     """The host's end: one socket for all engines, which it tells apart by name."""
 
-    def __init__(self, socket: zmq.Socket[bytes], address: str, secret: bytes, public: bytes) -> None:
+    def __init__(self, socket: zmq.Socket[bytes], address: str, secret: bytes, public: bytes, domain: str = "") -> None:
         self.socket = socket
         if secret:
             socket.curve_server = True
             socket.curve_secretkey = secret
             socket.curve_publickey = public
+            socket.zap_domain = domain.encode()
+        if domain:
+            socket.router_handover = 1
+            _notice_silence(socket, address)
         socket.router_mandatory = 1
         socket.bind(address)
         self.address: str = socket.getsockopt_string(zmq.LAST_ENDPOINT)
@@ -91,17 +126,37 @@ class Router:
 
 
 class Dealer:
-    """An engine's end."""
+    """An engine's end, or a client's."""
 
-    def __init__(self, socket: zmq.Socket[bytes], address: str, identity: str, host_key: bytes) -> None:
+    def __init__(
+        self,
+        socket: zmq.Socket[bytes],
+        address: str,
+        identity: str,
+        host_key: bytes,
+        keys: tuple[bytes, bytes] | None = None,
+    ) -> None:
         self.socket = socket
+        self._address = address
         socket.identity = identity.encode()
         if host_key:
-            public, secret = zmq.curve_keypair()
             socket.curve_serverkey = host_key
-            socket.curve_publickey, socket.curve_secretkey = public, secret
+            socket.curve_publickey, socket.curve_secretkey = keys if keys and keys[0] else zmq.curve_keypair()
         socket.reconnect_ivl = 5  # ms: the host may open its socket a moment later
-        socket.connect(address)
+        socket.reconnect_ivl_max = 500
+        if keys is None:
+            socket.connect(address)
+
+    def connect(self) -> Monitor:
+        """Connect a socket that was made with ``keys``; the monitor tells what becomes of the connection."""
+        monitor = Monitor(self.socket)
+        self.connect_plainly()
+        return monitor
+
+    def connect_plainly(self) -> None:
+        """The same without a monitor."""
+        _notice_silence(self.socket, self._address)
+        self.socket.connect(self._address)
 
     def send(self, header: bytes, frames: Sequence[bytes] = ()) -> None:
         """Send a message; returns at once."""
@@ -114,6 +169,31 @@ class Dealer:
         except zmq.Again:
             return None
         return [header, *_rest(self.socket)] if _get(self.socket, _RCVMORE) else [header]
+
+
+class Monitor:
+    """Tells what becomes of the connection of a socket. It is closed with the socket."""
+
+    def __init__(self, watched: zmq.Socket[bytes]) -> None:
+        events = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+        events |= zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+        self.socket: zmq.Socket[bytes] = watched.get_monitor_socket(events)
+        self.socket.linger = 0
+
+    def changes(self) -> list[str]:
+        """What has come about since the last call: :data:`UP`, :data:`DOWN`, :data:`REFUSED`."""
+        found: list[str] = []
+        while True:
+            try:
+                frame: bytes = _receive(self.socket, _NOW)
+            except zmq.Again:
+                return found
+            _rest(self.socket)
+            (event,) = struct.unpack_from("=H", frame)  # pyzmq's own way to say it imports asyncio
+            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                found.append(UP)
+            else:
+                found.append(DOWN if event == zmq.EVENT_DISCONNECTED else REFUSED)
 
 
 # pyzmq's compiled socket, without the layer of Python over it: a tenth of the time for a small frame.
@@ -143,6 +223,42 @@ def _rest(socket: zmq.Socket[bytes]) -> Frames:
     return frames
 
 
+def _notice_silence(socket: zmq.Socket[bytes], address: str) -> None:
+    """Have connections end whose other side is silent: a cable that is cut tells nobody. (ipc tells.)"""
+    if address.startswith("tcp:"):
+        socket.heartbeat_ivl = 2000
+        socket.heartbeat_timeout = SILENCE
+        socket.heartbeat_ttl = SILENCE
+
+
+class Doorkeeper:
+    """Looks at the public keys of those who knock (ZAP, by pyzmq's authenticator and its thread)."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], domains: dict[str, bytes]) -> None:
+        from zmq.auth.thread import ThreadAuthenticator  # with asyncio: only where there are keys to look at
+
+        self.refused = 0  #: those who had another key
+        self._authenticator = ThreadAuthenticator(context, log=logging.getLogger("parpool.keys"))
+        self._authenticator.start()
+        for domain, key in domains.items():
+            self._authenticator.configure_curve_callback(domain, self._Keys(self, key))
+
+    class _Keys:
+        def __init__(self, keeper: Doorkeeper, key: bytes) -> None:
+            self._keeper = keeper
+            self._keys = key.split()
+
+        def callback(self, domain: str, key: bytes) -> bool:
+            """May who has this key come in?"""
+            known = key in self._keys
+            self._keeper.refused += not known
+            return known
+
+    def close(self) -> None:
+        """Let in nobody more."""
+        self._authenticator.stop()
+
+
 def keypair() -> tuple[bytes, bytes]:
     """A new CURVE key pair: (public, secret)."""
     return zmq.curve_keypair()
@@ -159,7 +275,7 @@ class Poller:
     def __init__(self) -> None:
         self._sources: list[tuple[Any, int]] = []
 
-    def add(self, source: Router | Dealer | int) -> None:
+    def add(self, source: Router | Dealer | Monitor | int) -> None:
         """Watch a socket or file descriptor for something to read."""
         self._sources.append((source if isinstance(source, int) else source.socket, _POLLIN))
 

@@ -7,10 +7,10 @@ follow it as frames of their own.
 ========  ==================  ===========================================================
 socket    direction           messages
 ========  ==================  ===========================================================
-work      host to engine      :class:`Work`, :class:`Stop`, :class:`Refused`
+work      host to engine      :class:`Work`, :class:`Stop`, :class:`Refused`, :class:`Who`
 work      engine to host      :class:`Hello`, :class:`Done`, :class:`Need`, :class:`Printed`, :class:`Farewell`
-control   host to engine      :class:`Revoke`, :class:`Interrupt`, :class:`Break`
-control   engine to host      :class:`GivenBack`
+control   host to engine      :class:`Revoke`, :class:`Interrupt`, :class:`Break`, :class:`Noted`, :class:`Look`, :class:`Die`
+control   engine to host      :class:`GivenBack`, :class:`Hello` (after a new connection)
 ========  ==================  ===========================================================
 """
 
@@ -78,6 +78,11 @@ class Refused(msgspec.Struct, array_like=True, tag=3):
     reason: str
 
 
+class Who(msgspec.Struct, array_like=True, tag=4):
+    """Say again what was not :class:`Noted`, and then :class:`Hello`: the controller has been started anew, or what it
+    had sent may have been lost."""
+
+
 class Outcome(msgspec.Struct, array_like=True, gc=False):
     """What came of a task, or of one item of it. Times are seconds since the epoch on the engine's clock.
 
@@ -99,12 +104,19 @@ class Hello(msgspec.Struct, array_like=True, tag=10):
     protocol: int
     version: str
     pid: int
+    hostname: str = ""
+    #: the tasks that it holds, where it serves a controller and says this again
+    held: list[int] | None = None
 
 
 class Done(msgspec.Struct, array_like=True, tag=11):
-    """Outcomes in the order in which they came about. Engines build this one by hand: see :func:`done_header`."""
+    """Outcomes in the order in which they came about. Engines build this one by hand: see :func:`done_header`.
+
+    Those that serve a controller number it, from 1 on, and keep it until it is :class:`Noted`.
+    """
 
     outcomes: list[Outcome]
+    number: int = 0
 
 
 class Need(msgspec.Struct, array_like=True, tag=12):
@@ -144,6 +156,20 @@ class Break(msgspec.Struct, array_like=True, tag=23):
     """Raise KeyboardInterrupt in the task that runs, if one does."""
 
 
+class Noted(msgspec.Struct, array_like=True, tag=24):
+    """The outcomes in all :class:`Done` up to this number have arrived where they were to."""
+
+    number: int
+
+
+class Look(msgspec.Struct, array_like=True, tag=25):
+    """There is a message for you on the work socket. (A task may keep the engine from looking.)"""
+
+
+class Die(msgspec.Struct, array_like=True, tag=26):
+    """End the process, whatever it does."""
+
+
 class GivenBack(msgspec.Struct, array_like=True, tag=22):
     """Answer to Revoke: the tasks given back, those that had begun or ended, and, of tasks in whose items the engine
     was, the first of those items that it had not begun."""
@@ -153,9 +179,10 @@ class GivenBack(msgspec.Struct, array_like=True, tag=22):
     rests: list[tuple[int, int]] = []
 
 
-ToEngine: TypeAlias = Work | Stop | Refused
+ToEngine: TypeAlias = Work | Stop | Refused | Who
 FromEngine: TypeAlias = Hello | Done | Need | Farewell | Printed
-ToControl: TypeAlias = Revoke | Interrupt | Break
+ToControl: TypeAlias = Revoke | Interrupt | Break | Noted | Look | Die
+FromControl: TypeAlias = GivenBack | Hello
 
 # RecursionError: nested junk behind a whole message, which msgspec skips by recursion.
 _MALFORMED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -171,7 +198,7 @@ def _decoder(kind: Any) -> Any:
 _decode_to_engine: Callable[[bytes], ToEngine] = _decoder(ToEngine)
 _decode_from_engine: Callable[[bytes], FromEngine] = _decoder(FromEngine)
 _decode_to_control: Callable[[bytes], ToControl] = _decoder(ToControl)
-_decode_from_control: Callable[[bytes], GivenBack] = _decoder(GivenBack)
+_decode_from_control: Callable[[bytes], FromControl] = _decoder(FromControl)
 
 
 def to_engine(header: bytes) -> ToEngine:
@@ -212,7 +239,7 @@ def to_control(header: bytes) -> ToControl:
         raise MalformedFrame(str(error)) from None
 
 
-def from_control(header: bytes) -> GivenBack:
+def from_control(header: bytes) -> FromControl:
     """Decode a header that the host received on its control socket."""
     try:
         return _decode_from_control(header)
@@ -220,7 +247,9 @@ def from_control(header: bytes) -> GivenBack:
         raise MalformedFrame(str(error)) from None
 
 
-def done_header(count: int, outcomes: bytes) -> bytes:
+def done_header(count: int, outcomes: bytes, number: int = 0) -> bytes:
     """The header of :class:`Done` from outcomes that are encoded already, one behind the other."""
-    # msgpack: an array of two, the tag, an array of ``count``.
+    # msgpack: an array of two or three, the tag, an array of ``count``, and the number.
+    if number:
+        return b"\x93\x0b\xdd" + struct.pack(">I", count) + outcomes + b"\xce" + struct.pack(">I", number)
     return b"\x92\x0b\xdd" + struct.pack(">I", count) + outcomes

@@ -27,6 +27,7 @@ from parpool.net.sockets import Context, Dealer, Poller, have_ipc
 from parpool.options import EngineSettings
 from parpool.wire import messages
 from parpool.wire.failure import pack_failure
+from parpool.wire.functions import Function
 from parpool.wire.messages import (
     EACH,
     Done,
@@ -184,7 +185,7 @@ class Stage:
             quiet = quiet + 1 if before == (self.host.malformed, len(self.door.delivered)) else 0
 
     def submit(self, id: int, **more: Any) -> None:
-        self.host.define(b"function", b"blob")
+        self.host.define(Function(b"function", b"blob", "function"))
         self.host.submit(Task(id, b"function", pickle.dumps(((), {})), self.door, **more))
         self.host.step(0)
 
@@ -413,7 +414,7 @@ def test_the_table_of_functions_is_bounded(stage: Stage) -> None:
     stage.submit(1)
     stage.received(engine)
     for number in range(3 * FUNCTIONS):
-        stage.host.define(b"%d" % number, b"blob")
+        stage.host.define(Function(b"%d" % number, b"blob", "f"))
         stage.host.step(0) if number % 100 == 0 else None
     stage.host.step(0)
     assert len(stage.host.blobs.known) <= FUNCTIONS
@@ -429,7 +430,7 @@ def test_engines_forget_what_the_host_forgets(stage: Stage) -> None:
     engine.send(encode(Done([outcome(1)])))
     stage.steps()
     for number in range(FUNCTIONS + 10):
-        stage.host.define(b"%d" % number, b"blob")
+        stage.host.define(Function(b"%d" % number, b"blob", "f"))
     stage.host.step(0)
     assert b"function" not in stage.host.blobs.known
     stage.submit(2)  # defines it again

@@ -1,0 +1,205 @@
+"""The desk of a host: what engines say, and what becomes of it.
+
+:class:`Desk` has the scheduler and the engines, and reacts to messages and deaths. The loop that brings them is the
+:class:`~parpool.host.host.Host`'s.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from random import Random
+from time import monotonic
+
+from .. import __version__
+from ..core.scheduler import Scheduler
+from ..errors import ProtocolError
+from ..options import EngineSettings
+from ..shm.session import Session
+from ..wire import messages
+from ..wire.failure import pack_failure
+from ..wire.messages import Done, Farewell, Hello, MalformedFrame, Need, Printed, Refused, Stop, Work
+from .blobs import Blobs
+from .deeds import Deeds
+from .members import Crew, Member, Members
+from .orders import Orders
+from .wires import Wires
+
+log = logging.getLogger("parpool")
+HINT = '(Engines that are not forked import the script: it needs `if __name__ == "__main__":` around what it does.)'
+
+
+class Desk:
+    """A scheduler, and the engines that it has."""
+
+    def __init__(self, crew: Crew, places: int, session: Session, wires: Wires, quota: int | None, policy: str) -> None:
+        self.session = session
+        self.scheduler = Scheduler(policy, Random())
+        self.blobs = Blobs()
+        self.known = self.blobs.known  #: blobs of functions, by key
+        self.malformed = 0  #: messages dropped because they were not of the schema
+        #: called when the staff has broken, with the packed exception of an engine or a sentence
+        self.on_broken: Callable[[bytes | str], None] = lambda why: None
+        #: gives code by value that an engine asks for
+        self.on_need: Callable[[bytes], bytes] = lambda key: b""
+        #: called when an engine has joined, or ended
+        self.on_change: Callable[[], None] = lambda: None
+        self._quota = quota
+        self._closing = False  #: the engines were told to end
+        self._wires = wires
+        self.members = Members(crew, places, self._settings)
+        self._perform = Deeds(self.scheduler, self.members, wires, self.blobs).perform
+        self.orders = Orders(self.scheduler, self.members, wires, self._perform)
+
+    def _settings(self, uid: str) -> EngineSettings:
+        raise NotImplementedError
+
+    def _all_ended(self) -> None:
+        raise NotImplementedError
+
+    # -- messages ---------------------------------------------------------------------------------------------
+
+    def _receive_work(self) -> bool:
+        """Take one message from the engines; False where none is there."""
+        # One, and not all: the wait that this step serves may end with it, and a look into an empty socket costs more
+        # than the poll of the next step.
+        message = self._wires.work()
+        if message is None:
+            return False
+        uid, frames = message
+        member = self.members.by_address.get(uid)
+        if member is None or not frames:
+            self._heed_stranger(uid, frames)
+            return True
+        if member.lane is not None:
+            self._receive_lane(member)  # it was sent before
+        self._heed(member, frames)
+        return True
+
+    def _heed_stranger(self, uid: bytes, frames: list[bytes]) -> None:
+        """A message of somebody who is no engine of ours, or without a content."""
+        self.malformed += 1
+
+    def _heed_return(self, uid: bytes) -> None:
+        """An engine has a new connection. (Children have none but the first.)"""
+
+    def _receive_lane(self, member: Member) -> None:
+        """Take what is in a member's lane."""
+        while (message := self._wires.from_lane(member)) is not None:
+            self._heed(member, [message])
+
+    def _heed(self, member: Member, frames: list[bytes]) -> None:
+        """React to a message of an engine."""
+        try:
+            content = messages.from_engine(frames[0])
+        except MalformedFrame as error:
+            self.malformed += 1
+            log.warning("dropped a malformed message of %s: %s", member.uid, error)
+            return
+        if type(content) is Done:
+            self._done(member, content, frames)
+        elif type(content) is Hello:
+            self._welcome(member, content)
+        elif type(content) is Need:
+            self._supply(member, content.key)
+        elif type(content) is Printed:
+            task = self.scheduler.tasks.get(content.id)
+            if task is not None and task.engine == member.id:
+                task.door.printed(member.id, content.stream, content.text)
+        elif type(content) is Farewell:
+            member.failure = content.failure
+
+    def _done(self, member: Member, content: Done, frames: list[bytes]) -> None:
+        body = 1
+        if len(frames) > 1:
+            for outcome in content.outcomes:
+                if outcome.frames and body < len(frames):
+                    outcome.payload = frames[body]
+                    body += 1
+        member.completed += len(content.outcomes)
+        self._perform(self.scheduler.outcomes(member.id, content.outcomes, monotonic()))
+
+    def _welcome(self, member: Member, hello: Hello) -> None:
+        if hello.protocol != messages.PROTOCOL:
+            reason = (
+                f"it speaks protocol {hello.protocol} (parpool {hello.version}), "
+                f"the host speaks {messages.PROTOCOL} (parpool {__version__})"
+            )
+            log.error("refused %s: %s", member.uid, reason)
+            self._wires.send(member, messages.encode(Refused(reason)))
+            member.failure = pack_failure(ProtocolError(f"{member.uid} is refused: {reason}"))
+            return
+        if member.joined:
+            return
+        member.joined = True
+        self.members.staff.ready(member.uid)
+        self._wires.join(self.members.by_address)
+        if member.stopping or member.failure is not None:
+            self._wires.send(member, messages.encode(Stop()))
+            return
+        self._perform(self.scheduler.engine_joined(member.id, monotonic(), self._quota))
+        self.on_change()
+
+    def _supply(self, member: Member, key: bytes) -> None:
+        blob = self.on_need(key)
+        member.known.add(key)
+        self._wires.send(member, messages.encode(Work([], {key: blob}, [])))
+
+    def _receive_control(self) -> None:
+        while (message := self._wires.control()) is not None:
+            uid, frames = message
+            member = self.members.by_address.get(uid)
+            try:
+                answer = messages.from_control(frames[0])
+            except (MalformedFrame, IndexError):
+                self.malformed += 1
+                continue
+            if isinstance(answer, Hello):
+                self._heed_return(uid)
+            elif member is not None:
+                self._perform(self.scheduler.given_back(member.id, answer.ids, answer.kept, monotonic(), answer.rests))
+
+    # -- deaths -----------------------------------------------------------------------------------------------
+
+    def bury(self) -> None:
+        """React to the end of engines' processes."""
+        gone = self.members.deaths.gone()
+        if gone:
+            self._lose(gone)
+
+    def _lose(self, gone: list[str]) -> None:
+        """These engines are no more."""
+        for uid in gone:  # what they had sent
+            if (member := self.members.by_address.get(uid.encode())) is not None:
+                self._receive_lane(member)
+                self._wires.part(member)
+        while self._receive_work():
+            pass
+        self._receive_control()
+        for death in self.members.bury(gone):
+            self._perform(
+                self.scheduler.engine_lost(
+                    death.member.id,
+                    monotonic(),
+                    reports=death.reports,
+                    running=death.running,
+                    known=death.known,
+                    detail=death.detail,
+                )
+            )
+            if self.members.staff.broken:
+                self.on_broken(death.member.failure or f"engines die before they are ready: {death.detail}. {HINT}")
+        if not self._closing:
+            self._hire()
+        elif not self.members:
+            self._all_ended()
+        self.on_change()
+
+    def _hire(self) -> None:
+        """Fill vacant places; where the system gives no process now, later."""
+        try:
+            self.members.hire()
+        except OSError as error:
+            self.members.cannot_hire()
+            if self.members.staff.broken:
+                self.on_broken(f"no engine is left and none can be started: {error}")
