@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from .call import ViewResult
 from .contract import Terms, separate
 from .depend import named
-from .mapping import map_kind, sliceable
+from .mapping import Feed, map_kind, sliceable
 from .result import AsyncResult
 from .stream import IMapIterator
 from .view import View
-from .viewmap import ViewFeed, ViewMapResult
+from .viewmap import ViewMapResult
 
 if TYPE_CHECKING:
     from .client import Client
@@ -128,7 +128,7 @@ class LoadBalancedView(View):
         terms = self._terms | self._waits_for
         # Each item ends by itself, so that an error is that of its item, unless the caller has fixed the chunks.
         kind = map_kind(star, chunksize is None or chunksize == 1 or separate(terms))
-        result.begin(ViewFeed(link, function, items, result, terms, kind, _checked_chunk(chunksize)))
+        result.begin(Feed(link, function, items, result, terms, kind, _checked_chunk(chunksize)))
         link.tend()
         return result
 

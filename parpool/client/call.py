@@ -120,7 +120,7 @@ class ViewResult(CallResult):
         self._submitted = time()
         self._records = records
 
-    def printed(self, engine: int, stream: int, text: str) -> None:
+    def printed(self, task: Any, engine: int, stream: int, text: str) -> None:
         """The task has written to a stream (called by whoever drives the loop)."""
         self._engine = engine
         self._keep_text(stream, text, engine)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..errors import NoEngines
 from ..host.host import Host
-from ..net.loop import Baton, wake_waiters
+from ..net.loop import Baton
 from ..wire.failure import unpack_failure
+from .waits import Errand, Gathering
 
 
 class Control:
@@ -117,25 +117,3 @@ class Control:
             if there >= gathering.count or gathering.hopeless:
                 self._gatherings.remove(gathering)
                 gathering.finish()
-
-
-class Errand:
-    """Something to wait for."""
-
-    def __init__(self) -> None:
-        self._done = False
-        self._parked: list[threading.Lock] | None = None
-
-    def finish(self) -> None:
-        """It has come about."""
-        self._done = True
-        wake_waiters(self)
-
-
-class Gathering(Errand):
-    """So many engines."""
-
-    def __init__(self, count: int) -> None:
-        super().__init__()
-        self.count = count
-        self.hopeless = False

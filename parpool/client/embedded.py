@@ -12,8 +12,9 @@ from ..net.loop import Baton
 from ..wire.failure import pack_failure, unpack_failure
 from ..wire.functions import FunctionBook
 from . import forked
-from .control import Control, Errand
+from .control import Control
 from .link import BaseLink
+from .waits import Errand
 
 
 class EmbeddedLink(BaseLink):

@@ -115,12 +115,7 @@ class Feed:
             payload = link.dumps(items, tuple(f"[{number}]" for number in range(start, start + len(items))))
         link.check()
         self.window.sent(start, len(items) if self._kind >= EACH else 1)
-        door = self._door_for(start)
-        return link.send_chunk(self._function, payload, self._kind, len(items), start, door, self._terms)
-
-    def _door_for(self, start: int) -> Any:
-        """Where what comes of the chunk goes that begins with this item."""
-        return self._door
+        return link.send_chunk(self._function, payload, self._kind, len(items), start, self._door, self._terms)
 
 
 def chunk_size(link: Link, function: Function, left: int) -> int:

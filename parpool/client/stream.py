@@ -119,7 +119,7 @@ class IMapIterator:
             raise RuntimeError("the task raised StopIteration") from error
         raise error
 
-    def printed(self, engine: int, stream: int, text: str) -> None:
+    def printed(self, task: Any, engine: int, stream: int, text: str) -> None:
         """A task has written to a stream (called by whoever drives the loop): it is passed on to this process's own."""
         self._link.call_back(Passed(stream, text))
 

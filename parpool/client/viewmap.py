@@ -6,37 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
 from .. import status as codes
-from .mapping import Feed, MapResult
+from .mapping import MapResult
 from .outcome import Arrived
 from .result import AsyncResult, time_out_of_view
 
 #: Exceptions by the first of the items that they stand for, each with the engine that it comes from.
 Failed: TypeAlias = "dict[int, tuple[BaseException, int | None]]"
-
-
-class ViewFeed(Feed):
-    """Cuts the items of a view's map into chunks, each with a door of its own: what it prints is told apart."""
-
-    __slots__ = ()
-
-    def _door_for(self, start: int) -> _ChunkDoor:
-        return _ChunkDoor(self._door, start)
-
-
-class _ChunkDoor:
-    """Where what comes of one chunk goes: to the result of its map."""
-
-    __slots__ = ("_result", "_start")
-
-    def __init__(self, result: ViewMapResult, start: int) -> None:
-        self._result = result
-        self._start = start
-
-    def deliver(self, task: Any, outcome: Any, engine: int | None) -> None:
-        self._result.deliver(task, outcome, engine)
-
-    def printed(self, engine: int, stream: int, text: str) -> None:
-        self._result.printed(engine, stream, text, self._start)
 
 
 class ViewMapResult(MapResult):
@@ -54,8 +29,9 @@ class ViewMapResult(MapResult):
         self._chunks: list[range] = []  #: the items of each task
         self._split: list[MapPart] = []  #: those that were made and have not ended
 
-    def printed(self, engine: int, stream: int, text: str, start: int) -> None:
-        """The task whose first item is ``start`` has written to a stream (called by whoever drives the loop)."""
+    def printed(self, task: Any, engine: int, stream: int, text: str) -> None:
+        """A task has written to a stream (called by whoever drives the loop)."""
+        start = task.tag
         with self._sending:
             self._keep_text(stream, text, engine, start)
             for part in self._split:

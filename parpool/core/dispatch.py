@@ -97,6 +97,14 @@ class Dispatch:
         if not queue.tasks:
             self._queues.drained(queue)
 
+    def adopted(self, engine: Engine, task: Task) -> None:
+        """An engine holds a task that it was not given here."""
+        self.idle.pop(engine.id, None)
+        if task.limit is not None:
+            engine.limited += 1
+            self.limits.note(engine)
+        self.deep.note(engine)
+
     def release(self, engine: Engine, task: Task) -> None:
         """Take a task back from the engine that holds it and has not begun it."""
         del engine.held[task.id]

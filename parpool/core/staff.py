@@ -49,7 +49,7 @@ class Staff:
 
     def vacancies(self) -> int:
         """How many engines should be started now."""
-        if self.broken or not self.hiring:
+        if self.broken or not self.hiring or not self.places:
             return 0
         if self.failures >= MAX_FAILURES * self.places:
             return 0 if self.starting or self.serving else 1  # the last try: it breaks the staff, or begins anew

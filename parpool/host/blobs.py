@@ -25,9 +25,11 @@ class Blobs:
     def forget(self, needed: set[bytes], members: Iterable[Member]) -> None:
         """Drop the oldest half but for what is ``needed``, here and, with their next message, on the engines."""
         surplus = len(self.known) - KEPT // 2
-        dropped = [key for key in list(self.known)[: max(0, surplus)] if key not in needed]
-        for key in dropped:
-            del self.known[key]
+        self.drop([key for key in list(self.known)[: max(0, surplus)] if key not in needed], members)
+
+    def drop(self, dropped: Iterable[bytes], members: Iterable[Member]) -> None:
+        """Drop these, here and, with their next message, on the engines."""
+        dropped = [key for key in dropped if self.known.pop(key, None) is not None]
         for member in members:
             had = member.known.intersection(dropped)
             member.known -= had

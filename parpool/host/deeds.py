@@ -46,6 +46,10 @@ class Deeds:
                 member.stopping = True
                 self._wires.send(member, encode(Stop()))
 
+    def print(self, task: Task, engine: int, stream: int, text: str) -> None:
+        """A task has written to a stream: tell whoever submitted it."""
+        task.door.printed(task, engine, stream, text)
+
     def _send(self, id: int, tasks: list[Task]) -> None:
         member = self._members.by_id[id]
         functions: dict[bytes, bytes] = {}

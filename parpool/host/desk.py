@@ -12,13 +12,14 @@ from random import Random
 from time import monotonic
 
 from .. import __version__
+from ..core.effects import Effects
 from ..core.scheduler import Scheduler
 from ..errors import ProtocolError
 from ..options import EngineSettings
 from ..shm.session import Session
 from ..wire import messages
 from ..wire.failure import pack_failure
-from ..wire.messages import Done, Farewell, Hello, MalformedFrame, Need, Printed, Refused, Stop, Work
+from ..wire.messages import Done, Farewell, Hello, MalformedFrame, Need, Outcome, Printed, Refused, Stop, Work
 from .blobs import Blobs
 from .deeds import Deeds
 from .members import Crew, Member, Members
@@ -48,11 +49,15 @@ class Desk:
         self._closing = False  #: the engines were told to end
         self._wires = wires
         self.members = Members(crew, places, self._settings)
-        self._perform = Deeds(self.scheduler, self.members, wires, self.blobs).perform
+        self.deeds = self._make_deeds()
+        self._perform = self.deeds.perform
         self.orders = Orders(self.scheduler, self.members, wires, self._perform)
 
     def _settings(self, uid: str) -> EngineSettings:
         raise NotImplementedError
+
+    def _make_deeds(self) -> Deeds:
+        return Deeds(self.scheduler, self.members, self._wires, self.blobs)
 
     def _all_ended(self) -> None:
         raise NotImplementedError
@@ -105,9 +110,9 @@ class Desk:
         elif type(content) is Printed:
             task = self.scheduler.tasks.get(content.id)
             if task is not None and task.engine == member.id:
-                task.door.printed(member.id, content.stream, content.text)
+                self.deeds.print(task, member.id, content.stream, content.text)
         elif type(content) is Farewell:
-            member.failure = content.failure
+            self._farewell(member, content.failure)
 
     def _done(self, member: Member, content: Done, frames: list[bytes]) -> None:
         body = 1
@@ -117,7 +122,14 @@ class Desk:
                     outcome.payload = frames[body]
                     body += 1
         member.completed += len(content.outcomes)
-        self._perform(self.scheduler.outcomes(member.id, content.outcomes, monotonic()))
+        self._perform(self._report(member, content.outcomes))
+
+    def _report(self, member: Member, outcomes: list[Outcome]) -> Effects:
+        return self.scheduler.outcomes(member.id, outcomes, monotonic())
+
+    def _farewell(self, member: Member, failure: bytes) -> None:
+        """An engine ends."""
+        member.failure = failure
 
     def _welcome(self, member: Member, hello: Hello) -> None:
         if hello.protocol != messages.PROTOCOL:

@@ -13,6 +13,7 @@ from ..shm.recorder import Recording
 from ..wire import messages
 from .deathwatch import Deathwatch
 from .postmortem import Postmortem
+from .receipts import Receipts
 
 HIRE_AGAIN = 0.5  #: seconds until an engine that could not be started is tried again
 
@@ -47,6 +48,9 @@ class Member:
         "lane",
         "by_lane",
         "completed",
+        "hostname",
+        "receipts",
+        "asked",
     )
 
     def __init__(self, uid: str, id: int, recorder: str | None, pid: int) -> None:
@@ -62,6 +66,9 @@ class Member:
         self.failure: bytes | None = None  #: the packed exception that it could not serve for
         self.completed = 0  #: outcomes that it has reported
         self.lane: Lane | None = None
+        self.hostname = ""  #: of another machine, or of this one where engines come by themselves
+        self.receipts = Receipts()
+        self.asked: frozenset[int] | None = None  #: what it held when it was asked what it holds
         self.by_lane = False  #: may the next message take the lane, though the engine holds something?
 
 
@@ -108,6 +115,15 @@ class Members:
             self.by_address[member.address] = self.by_id[member.id] = member
             self.staff.started(uid)
             self.deaths.watch(uid, pid)
+
+    def admit(self, uid: str, pid: int, recorder: str | None, id: int | None = None) -> Member:
+        """An engine has come by itself; ``id``: that it had before."""
+        if id is None:
+            id = self._next
+        self._next = max(self._next, id + 1)
+        member = Member(uid, id, recorder, pid)
+        self.by_address[member.address] = self.by_id[id] = member
+        return member
 
     def cannot_hire(self) -> None:
         """The system gave no process: try again later."""

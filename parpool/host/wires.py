@@ -17,6 +17,8 @@ WORK, CONTROL = "work", "control"
 class Wires:
     """The sockets of a host, in the folder of its session, or on loopback with keys where there is no ipc."""
 
+    linger = 0.0  #: seconds that the last messages have to leave
+
     def __init__(self, session: Session) -> None:
         self.public, self._secret = (b"", b"") if have_ipc() else keypair()
         self.work_address = "ipc://" + session.path("work")
@@ -67,7 +69,7 @@ class Wires:
         if self._junction is not None:
             self._junction.close()
         if self._context is not None:
-            self._context.close()
+            self._context.close(self.linger)
             self._context = None
 
     # -- lanes ------------------------------------------------------------------------------------------------

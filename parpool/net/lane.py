@@ -14,6 +14,7 @@ the two know that is told at :attr:`~parpool.wire.messages.Work.fresh`. Whoever 
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Iterator
 
 #: Bytes of the largest message.
@@ -70,6 +71,17 @@ class Lane:
             return message
         self.ended = True
         return None
+
+    @property
+    def pid(self) -> int:
+        """The process at the other end, as this one would call it; 0 where the system does not tell."""
+        if not hasattr(socket, "SO_PEERCRED"):
+            return 0
+        try:
+            told = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        except OSError:
+            return 0
+        return int.from_bytes(told[:4], sys.byteorder)
 
     def close(self) -> None:
         """Let go of the file descriptor."""

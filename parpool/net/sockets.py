@@ -59,8 +59,8 @@ class Context:
         """
         return Dealer(self._socket(zmq.DEALER), address, identity, host_key, keys)
 
-    def doorkeeper(self, domains: dict[str, bytes]) -> Doorkeeper:
-        """Lets in, to the sockets of each domain, those that have this public key."""
+    def doorkeeper(self, domains: dict[str, list[bytes]]) -> Doorkeeper:
+        """Lets in, to the sockets of each domain, those that have one of these public keys."""
         return Doorkeeper(self._context, domains)
 
     def echo(self, dealer: Dealer) -> None:
@@ -234,19 +234,19 @@ def _notice_silence(socket: zmq.Socket[bytes], address: str) -> None:
 class Doorkeeper:
     """Looks at the public keys of those who knock (ZAP, by pyzmq's authenticator and its thread)."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], domains: dict[str, bytes]) -> None:
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], domains: dict[str, list[bytes]]) -> None:
         from zmq.auth.thread import ThreadAuthenticator  # with asyncio: only where there are keys to look at
 
         self.refused = 0  #: those who had another key
         self._authenticator = ThreadAuthenticator(context, log=logging.getLogger("parpool.keys"))
         self._authenticator.start()
-        for domain, key in domains.items():
-            self._authenticator.configure_curve_callback(domain, self._Keys(self, key))
+        for domain, keys in domains.items():
+            self._authenticator.configure_curve_callback(domain, self._Keys(self, keys))
 
     class _Keys:
-        def __init__(self, keeper: Doorkeeper, key: bytes) -> None:
+        def __init__(self, keeper: Doorkeeper, keys: list[bytes]) -> None:
             self._keeper = keeper
-            self._keys = key.split()
+            self._keys = keys
 
         def callback(self, domain: str, key: bytes) -> bool:
             """May who has this key come in?"""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 import tempfile
 import threading
 import time
@@ -33,13 +34,16 @@ def roots() -> list[str]:
 class Session:
     """A private folder that its maker removes, and that others remove when its maker has died.
 
-    Raises EngineStartError where no folder can be made, naming each place that was tried and why it failed.
+    ``again``: the folder of a session whose maker has died, and whose place this one takes, where that can be. Raises
+    EngineStartError where no folder can be made, naming each place that was tried and why it failed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, again: str = "") -> None:
         self.folder = ""
         self._pid = os.getpid()
         self._lock = -1
+        if again and self._take_over(again):
+            return
         reasons = []
         for root in roots():
             try:
@@ -82,6 +86,24 @@ class Session:
         self.folder, self._lock = folder, lock
         _living.add(folder)
         return True
+
+    def _take_over(self, folder: str) -> bool:
+        """Lock the folder of a dead session, which is made anew where it was swept; False where it is not to be had."""
+        if os.path.dirname(folder) not in roots() or not os.path.basename(folder).startswith(PREFIX):
+            return False
+        with _alone, suppress(OSError):
+            with suppress(FileExistsError):
+                os.mkdir(folder, 0o700)
+            found = os.lstat(folder)
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+                return False
+            lock = os.open(os.path.join(folder, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            if not _is_taken(lock, folder):
+                self.folder, self._lock = folder, lock
+                _living.add(folder)
+                return True
+            os.close(lock)
+        return False
 
     def path(self, name: str) -> str:
         """The path of a file of this session."""

@@ -76,13 +76,18 @@ def by_name(module: str, name: str) -> Function:
 
 
 class FunctionBook:
-    """The functions that a client has sent, and how engines that lack them can be given them."""
+    """The functions that a client has sent, and how engines that lack them can be given them.
 
-    def __init__(self, serializer: str = "cloudpickle") -> None:
+    ``shared``: engines may have this process's ``__main__``; without, all code of it goes by value.
+    """
+
+    def __init__(self, serializer: str = "cloudpickle", shared: bool = True) -> None:
         self.use(serializer)
         #: what ``__main__`` defined when the book was opened, by name: engines may have it
         self._inherited = {
-            name: value for name, value in list(vars(sys.modules["__main__"]).items()) if is_main_code(value)
+            name: value
+            for name, value in list(vars(sys.modules["__main__"]).items() if shared else ())
+            if is_main_code(value)
         }
         self._known: dict[Any, _Known] = {}
         self._imports: dict[tuple[str, bytes], _Imports] = {}  #: by name and fingerprint

@@ -50,7 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "client.embedded": {"errors", "wire", "net", "host"},
     "client.control": {"errors", "wire", "net", "host"},  # a part of the link
     # It stands for a host that is elsewhere: its tasks wait for the same outcomes, and are timed alike.
-    "client.far": {"errors", "status", "options", "wire", "net", "core.state", "core.credit"},
+    "client.far": {"errors", "status", "options", "wire", "net", "core.state", "core.effects", "core.credit"},
     "pool": {"errors", "options", "client", "launch"},
     "default": {"errors", "options", "client", "launch", "pool"},
     "context": {"pool"},

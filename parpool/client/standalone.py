@@ -1,0 +1,215 @@
+"""A client's way to a controller in another process."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ..errors import ControllerLost, ParpoolError
+from ..net.address import Source, connection_from
+from ..net.loop import Baton
+from ..wire.functions import FunctionBook
+from ..wire.requests import SHIFT
+from . import forked
+from .far import Far
+from .link import BaseLink
+from .waits import Errand, Gathering
+
+PATIENCE = 60.0  #: seconds that a lost controller has to come back
+
+
+class RemoteLink(BaseLink):
+    """A connection to the controller that ``source`` tells of.
+
+    Raises ConnectionFileError, AuthenticationError, ProtocolError, or ControllerLost where nobody answers within
+    ``timeout`` seconds.
+    """
+
+    _host: Far
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        timeout: float = 10.0,
+        patience: float = PATIENCE,
+        serializer: str = "cloudpickle",
+        keep: bool | None = None,
+    ) -> None:
+        super().__init__(FunctionBook(serializer, shared=False))
+        self.connection = connection_from(source)
+        self._host = far = Far(self.connection, timeout, keep)
+        self._name = far.name
+        far.on_lost = self._lose
+        forked.here(self)
+        try:
+            baton = Baton(far)
+            self._attach(far, baton)
+            self.control = RemoteControl(far, baton, self.check)
+            baton.start()
+        except BaseException:
+            far.close(False)
+            raise
+        try:
+            self.control.wait_for_welcome(timeout)
+        except BaseException:
+            self.terminate()
+            raise
+        far.patience = patience
+        self._next_id = itertools.count((far.number << SHIFT) + 1).__next__
+
+    def _lose(self, error: BaseException) -> None:
+        self.failure = error
+
+    def pace(self, key: bytes) -> float | None:
+        """Mean seconds of a call of a function so far; None where it was never timed."""
+        pace = self._host.paces.get(key)
+        return None if pace is None else pace.mean
+
+    def abort(self, ids: Sequence[int]) -> None:
+        """Take back tasks that have not begun."""
+        self.check_process()
+        if not self._closed and ids:
+            self._host.abort(list(ids))
+            self._baton.tend()
+
+    def drain(self) -> None:
+        """Take nothing more."""
+        self.check_process()
+        self._draining = True
+
+    def terminate(self) -> None:
+        """Leave the controller. What has not ended fails here with ControllerLost, and is dropped there."""
+        self._leave(False)
+
+    def leave(self, keep: bool) -> None:
+        """:meth:`terminate`; ``keep``: what is under way goes on there, and its results can be had from the hub."""
+        self._leave(keep)
+
+    def _leave(self, keep: bool) -> None:
+        if self._foreign or self._baton.mine():
+            return
+        with self._ending:
+            if self._closed:
+                return
+            error = self.failure or ControllerLost("this client was closed")
+            for reader in list(self.readers):
+                reader.stop(error)
+            self._closed = True
+            self._baton.close()
+            self.failure = error
+            self._host.abandon(error)
+            self._callbacks.finish()
+            self._host.close(keep)
+            forked.gone(self)
+
+    @property
+    def engines(self) -> int:
+        """How many engines there are; one at the least, as others may come."""
+        return len(self._host.engines) or 1
+
+    def task_id(self, msg_id: str) -> int | None:
+        """The number of a task by its name, whichever client's it is; None for what is no name."""
+        name, _, number = msg_id.rpartition("_")
+        return int(number) if len(name) == len(self._name) and number.isdecimal() else None
+
+    def engine_uuid(self, id: int) -> str:
+        """The name of an engine beyond this process."""
+        known = self._host.engines.get(id)
+        return f"engine-{id}" if known is None else known.uid
+
+    def become_foreign(self) -> None:
+        """This process was forked from the one that made the link."""
+        self._foreign = True
+        self._closed = True
+
+
+class RemoteControl:
+    """What a client may ask about the engines of a controller, and tell them."""
+
+    def __init__(self, far: Far, baton: Baton, check: Any) -> None:
+        self._far = far
+        self._baton = baton
+        self._check = check
+        self._gatherings: list[Gathering] = []
+        far.on_change = self._look
+
+    def ids(self) -> list[int]:
+        """The engines that serve now, ascending."""
+        return sorted(self._far.engines)
+
+    def serves(self, id: int) -> bool:
+        """Does this engine serve now?"""
+        return id in self._far.engines
+
+    def ask(self, what: str, about: dict[str, Any] | None = None) -> Any:
+        """Ask the controller, and wait for its answer. Raises ParpoolError with what it says where there is none."""
+        self._check()
+        errand = Errand()
+        answers: list[tuple[Any, str]] = []
+
+        def reply(value: Any, error: str) -> None:
+            answers.append((value, error))
+            errand.finish()
+
+        self._far.ask(what, about or {}, reply)
+        self._baton.wait(errand)
+        if not answers:
+            self._check()
+            raise ControllerLost("this client was closed")
+        value, error = answers[0]
+        if error:
+            self._check()
+            raise ParpoolError(error)
+        return value
+
+    def status(self) -> dict[int | str, Any]:
+        """For each engine what it holds (``tasks``), what is queued for it alone (``queue``), and what it has done."""
+        return dict(self.ask("queue_status"))
+
+    def interrupt(self, ids: Iterable[int]) -> None:
+        """Raise KeyboardInterrupt in what these engines run now."""
+        self.ask("interrupt", {"ids": list(ids)})
+
+    def shut_down(self, ids: Iterable[int], restart: bool) -> bool:
+        """Let these engines end when what they hold is done. Raises ParpoolError for ``restart``."""
+        if restart:
+            raise ParpoolError(
+                "a controller cannot start engines: Cluster.restart_engines() does, where they were started by one"
+            )
+        self.ask("retire", {"ids": list(ids)})
+        return True
+
+    def end_cluster(self) -> None:
+        """End the controller, and with it all engines."""
+        self.ask("over")
+
+    def wait_for_welcome(self, timeout: float) -> None:
+        """Wait until the controller has let this client in. Raises what keeps it out."""
+        gathering = Gathering(0)
+        self._gatherings.append(gathering)
+        self._look()
+        self._baton.wait(gathering)
+        self._check()
+
+    def wait_for(self, count: int, timeout: float | None) -> bool:
+        """Wait until ``count`` engines serve; False when ``timeout`` seconds went by first."""
+        self._check()
+        if len(self._far.engines) >= count:
+            return True
+        gathering = Gathering(count)
+        self._gatherings.append(gathering)
+        self._look()
+        came = self._baton.wait(gathering, timeout)
+        self._check()
+        if not came and gathering in self._gatherings:
+            self._gatherings.remove(gathering)
+        return came and len(self._far.engines) >= count
+
+    def _look(self) -> None:
+        lost = self._far.lost
+        for gathering in self._gatherings[:]:
+            if lost or (self._far.number and len(self._far.engines) >= gathering.count):
+                self._gatherings.remove(gathering)
+                gathering.finish()

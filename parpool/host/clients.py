@@ -1,0 +1,267 @@
+"""The clients of a controller: who they are, and what they ask."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from time import monotonic
+from typing import Any
+
+from .. import __version__
+from ..core.choose import POLICIES
+from ..core.state import Dependency, Task
+from ..wire import requests
+from ..wire.messages import PROTOCOL, MalformedFrame, encode
+from ..wire.requests import (
+    CLIENTS,
+    SHIFT,
+    Abort,
+    Answer,
+    Ask,
+    ClientHello,
+    Forget,
+    Got,
+    Leave,
+    Order,
+    Over,
+    Refused,
+    Relation,
+    Submit,
+    Terms,
+    Welcome,
+    Who,
+)
+from .doors import Door
+from .station import Station
+
+log = logging.getLogger("parpool")
+
+MOST_ITEMS = 1 << 32  #: in one task
+LOST_KEPT = 64  #: clients that were lost and are still known
+
+
+class Clients:
+    """Takes in what clients send, and has a door for each."""
+
+    def __init__(
+        self, station: Station, instance: str, keep: bool, draw: Callable[[int], int], questions: Questions
+    ) -> None:
+        self._station = station
+        self._instance = instance
+        self._keep = keep
+        self._draw = draw  #: a random number below its argument
+        self._questions = questions
+        self.by_address: dict[bytes, Door] = {}
+        self._numbers: dict[int, Door] = {}
+        self.malformed = 0  #: messages dropped because they were not of the schema
+
+    def __iter__(self) -> Iterator[Door]:
+        return iter(self.by_address.values())
+
+    def heed(self, address: bytes, frames: list[bytes]) -> None:
+        """React to a message of a client."""
+        try:
+            message = requests.from_client(frames[0] if frames else b"")
+            door = self.by_address.get(address)
+            if isinstance(message, ClientHello):
+                self._welcome(address, message)
+            elif door is None or not door.here:
+                self._send(address, Who())
+            else:
+                self._obey(door, message, frames)
+        except (MalformedFrame, Unacceptable) as error:
+            self.malformed += 1
+            log.warning("dropped a malformed message of client %r: %s", address[:40], error)
+
+    def _obey(self, door: Door, message: requests.FromClient, frames: list[bytes]) -> None:
+        station = self._station
+        if isinstance(message, Submit):
+            self._submit(door, message, frames)
+        elif isinstance(message, Got):
+            door.got(message.number)
+        elif isinstance(message, Abort):
+            station.perform(station.scheduler.abort(filter(_is_of(door), message.ids), monotonic()))
+        elif isinstance(message, Forget):
+            self._forget(door, message.keys)
+        elif isinstance(message, Ask):
+            self._answer(door, message)
+        elif isinstance(message, Leave):
+            self._leave(door, message.keep)
+
+    # -- coming and going -------------------------------------------------------------------------------------
+
+    def _welcome(self, address: bytes, hello: ClientHello) -> None:
+        if hello.protocol != PROTOCOL:
+            reason = (
+                f"this client speaks protocol {hello.protocol} (parpool {hello.version}), "
+                f"the controller speaks {PROTOCOL} (parpool {__version__})"
+            )
+            log.error("refused client %r: %s", address[:40], reason)
+            self._send(address, Refused(reason))
+            return
+        if hello.name.encode() != address or not hello.name:
+            raise Unacceptable("it says another name than its socket's")
+        door = self.by_address.get(address)
+        again = door is not None and hello.instance == self._instance
+        if door is None:
+            door = self._admit(hello)
+        door.facts = hello.facts
+        door.keep = self._keep if hello.keep is None else hello.keep
+        door.here = True
+        self._station.pulse.watch(address)
+        self._send(address, Welcome(door.number, self._instance, again, self._station.fellows()))
+        if again:
+            door.again(hello.got)
+
+    def _admit(self, hello: ClientHello) -> Door:
+        number = hello.number if 0 < hello.number < CLIENTS else 0
+        while not number or number in self._numbers:
+            if number and hello.number == number:
+                raise Unacceptable("its number is another client's")
+            number = self._draw(CLIENTS)
+        door = Door(hello.name, number, self._station.hall)
+        self.by_address[door.address] = self._numbers[number] = door
+        log.info("client %s has come", hello.name)
+        return door
+
+    def lost(self, address: bytes) -> None:
+        """Nothing was heard of a client for too long."""
+        door = self.by_address.get(address)
+        if door is None or not door.here:
+            return
+        log.warning("client %s is lost; its tasks %s", door.name, "go on" if door.keep else "are dropped")
+        door.here = False
+        if not door.keep:
+            self._drop_tasks(door)
+        gone = [each for each in self if not each.here]
+        for each in gone[: max(0, len(gone) - LOST_KEPT)]:
+            self._remove(each)
+
+    def _leave(self, door: Door, keep: bool) -> None:
+        log.info("client %s has left", door.name)
+        door.close()
+        if not keep:
+            self._drop_tasks(door)
+        self._remove(door)
+
+    def _drop_tasks(self, door: Door) -> None:
+        scheduler = self._station.scheduler
+        mine = [id for id, task in scheduler.tasks.items() if task.door is door]
+        self._station.perform(scheduler.abort(mine, monotonic()))
+
+    def _remove(self, door: Door) -> None:
+        door.close()
+        self._station.pulse.forget(door.address)
+        del self.by_address[door.address], self._numbers[door.number]
+        self._forget(door, list(door.functions))
+
+    def _forget(self, door: Door, keys: list[bytes]) -> None:
+        for key in keys:
+            door.functions.pop(key, None)
+        self._station.forget([key for key in keys if not any(key in each.functions for each in self)])
+
+    def say_over(self, reason: str) -> None:
+        """The controller ends for good."""
+        for door in self:
+            self._send(door.address, Over(reason))
+
+    def tell(self, message: Any) -> None:
+        """Send a message to all clients."""
+        header = encode(message)
+        for door in self:
+            if door.here:
+                self._station.to_client(door.address, header)
+
+    def _send(self, address: bytes, message: Any) -> None:
+        self._station.to_client(address, encode(message))
+
+    # -- tasks ------------------------------------------------------------------------------------------------
+
+    def _submit(self, door: Door, message: Submit, frames: list[bytes]) -> None:
+        for each in message.functions:
+            door.functions[each.key] = None
+            self._station.learn(each)
+        terms = [_fields(each) for each in message.terms]
+        tasks = []
+        body = 1
+        for order in message.orders:
+            payload = order.payload
+            if order.frames:
+                if body >= len(frames):
+                    raise Unacceptable("a frame that was announced is not there")
+                payload = frames[body]
+                body += 1
+            task = Task(order.id, order.function, payload, door)
+            if order.kind or order.count != 1 or order.weight != 1 or order.first:
+                _shape(task, order)
+            if order.terms >= 0:
+                if order.terms >= len(terms):
+                    raise Unacceptable("it has no such terms")
+                vars(task).update(terms[order.terms])
+            if order.id >> SHIFT != door.number:
+                raise Unacceptable("a task's number is another client's")
+            tasks.append(task)
+        if tasks:
+            self._station.take(door, tasks, message.again)
+
+    # -- questions --------------------------------------------------------------------------------------------
+
+    def _answer(self, door: Door, ask: Ask) -> None:
+        """Have a question answered: now or later, in the loop."""
+
+        def reply(value: Any, error: str | None = None) -> None:
+            try:
+                header = encode(Answer(ask.number, error or "", value))
+            except Exception as problem:
+                header = encode(Answer(ask.number, f"the answer cannot be sent: {problem}", None))
+            self._station.to_client(door.address, header)
+
+        try:
+            self._questions(door, ask.what, ask.about, reply)
+        except Exception as error:
+            log.exception("the question %r of client %s", ask.what, door.name)
+            reply(None, f"{type(error).__name__}: {error}")
+
+
+#: Answers a question: who asks, what, about what, and where the answer goes.
+Questions = Callable[[Door, str, dict[str, Any], Callable[..., None]], None]
+
+
+class Unacceptable(Exception):
+    """A message that is well formed and cannot be meant."""
+
+
+def _is_of(door: Door) -> Callable[[int], bool]:
+    return lambda id: id >> SHIFT == door.number
+
+
+def _shape(task: Task, order: Order) -> None:
+    if not (0 <= order.first < order.count <= MOST_ITEMS and 0 < order.weight <= MOST_ITEMS and 0 <= order.kind < 16):
+        raise Unacceptable("a task's items cannot be so many")
+    task.kind, task.first, task.count, task.weight = order.kind, order.first, order.count, order.weight
+
+
+def _fields(terms: Terms) -> dict[str, Any]:
+    """The fields of a task that differ from their defaults."""
+    fields: dict[str, Any] = {}
+    if terms.retries > 0:
+        fields["retries"] = terms.retries
+    if terms.limit is not None:
+        fields["limit"] = terms.limit
+    if terms.targets is not None:
+        fields["targets"] = frozenset(terms.targets)
+    if terms.policy is not None:
+        if terms.policy not in POLICIES:
+            raise Unacceptable("there is no such policy")
+        fields["policy"] = terms.policy
+    if terms.patience is not None:
+        fields["patience"] = terms.patience
+    if terms.remembered:
+        fields["remembered"] = True
+    for name in ("after", "follow"):
+        relation: Relation | None = getattr(terms, name)
+        if relation is not None:
+            if not (relation.success or relation.failure):
+                raise Unacceptable("a dependency that nothing meets")
+            fields[name] = Dependency(frozenset(relation.ids), relation.all, relation.success, relation.failure)
+    return fields

@@ -1,0 +1,178 @@
+"""The process of a controller: a station with its files, its hub and its keys, until it is told to end."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import socket
+import uuid
+from contextlib import ExitStack
+from pathlib import Path
+from random import Random
+from time import monotonic, time
+from typing import Any
+
+from .. import __version__
+from ..errors import ConnectionFileError
+from ..hub.open import open_store
+from ..net.address import Connection, ControllerLock, new_keys, write, write_private
+from ..options import ControllerSettings
+from ..shm.session import Session
+from ..wire.messages import PROTOCOL
+from .clients import Clients
+from .journal import Journal
+from .ports import Ports
+from .questions import Questions
+from .station import Station
+from .watcher import Watcher
+
+log = logging.getLogger("parpool")
+
+STATE = "controller.json"  #: what a controller that follows this one must know
+
+
+class Controller:
+    """One controller. Raises ConnectionFileError where the cluster has one, OSError where a port is taken."""
+
+    def __init__(self, settings: ControllerSettings) -> None:
+        self.settings = settings
+        self.instance = uuid.uuid4().hex
+        self.started = time()
+        self.pid, self.hostname = os.getpid(), socket.gethostname()
+        self._over = ""  #: why it ends
+        self._ending = False  #: for good: nobody is to follow
+        with ExitStack() as undo:
+            undo.enter_context(ControllerLock(settings.folder))
+            state = self._read_state()
+            self.keys: dict[str, str] = state["keys"]
+            session = Session(state["session"])
+            undo.callback(session.close)
+            self.journal = Journal(settings.folder / "journal")
+            past = self.journal.read()
+            undo.callback(lambda: self.journal.close(remove=self._ending))
+            keys = {name: key.encode() for name, key in self.keys.items()}
+            ports = Ports(session, settings.ip, {**state["ports"], **settings.ports}, keys)
+            undo.callback(ports.close)
+            self.station = station = Station(
+                session, ports, self.journal, misses=settings.misses, policy=settings.policy
+            )
+            self.watcher = Watcher(open_store(settings.db), station)
+            undo.callback(self.watcher.close)
+            questions = Questions(self)
+            keep = settings.on_client_lost == "keep"
+            self.clients = Clients(station, self.instance, keep, Random().randrange, questions)
+            station.on_client, station.on_client_lost = self.clients.heed, self.clients.lost
+            station.on_news = self._tell
+            station.start()
+            station.lost_and_found.past = past
+            self.journal.begin()
+            for id, engine in past.engines.items():
+                station.await_engine(id, *engine)
+            self._write_files(session)
+            undo.callback(self._remove_files)
+            self._undo = undo.pop_all()
+
+    def run(self) -> None:
+        """Serve until :meth:`end`."""
+        station, interval = self.station, self.settings.heartbeat
+        due = monotonic() + interval
+        while not self._over:
+            station.step(max(0.0, due - monotonic()))
+            if monotonic() >= due:
+                due = monotonic() + interval
+                station.beat()
+                self.journal.settle(station.scheduler.engines)
+        log.info("the controller ends: %s", self._over)
+
+    def end(self, why: str, for_good: bool = True) -> None:
+        """Have :meth:`run` return. ``for_good``: clients are told that nobody will follow."""
+        self._over = why
+        self._ending = for_good
+        self.station.wake()
+
+    def close(self) -> None:
+        """Let engines and clients know, and remove what is here."""
+        if self._ending:
+            self.station.dismiss()
+            self.clients.say_over(self._over)
+            self.station.hall.flush()
+        self._undo.close()
+
+    def _tell(self, news: Any) -> None:
+        self.clients.tell(news)
+        self.watcher.look()
+
+    # -- files ------------------------------------------------------------------------------------------------
+
+    def _read_state(self) -> dict[str, Any]:
+        path = self.settings.folder / STATE
+        try:
+            state = json.loads(path.read_bytes())
+            return {"keys": dict(state["keys"]), "session": str(state["session"]), "ports": dict(state["ports"])}
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ConnectionFileError(f"{path} cannot be read ({error}): remove it to begin anew") from error
+        keys: dict[str, str] = {}
+        for name in ("", "engines_", "clients_"):
+            keys[name + "public"], keys[name + "secret"] = new_keys()
+        return {"keys": keys, "session": "", "ports": {}}
+
+    def _write_files(self, session: Session) -> None:
+        settings, keys, addresses = self.settings, self.keys, dict(self.station.ports.addresses)
+        ports = {}
+        if settings.ip:
+            ports = {name: int(address.rpartition(":")[2]) for name, address in addresses.items()}
+            host = settings.location or _reachable(settings.ip)
+            addresses = {name: f"tcp://{host}:{port}" for name, port in ports.items()}
+        state = {"keys": keys, "session": session.folder, "ports": ports}
+        write_private(settings.folder / STATE, json.dumps(state, indent=1).encode())
+        for role, group, names in (
+            ("engine", "engines", ("work", "control", "heart")),
+            ("client", "clients", ("client", "heart")),
+        ):
+            of_role = {name: addresses[name] for name in names}
+            if role == "engine" and self.station.ports.lane_path:
+                of_role["lane"] = self.station.ports.lane_path
+            connection = Connection(
+                role,
+                settings.cluster_id,
+                settings.profile,
+                of_role,
+                keys["public"] if settings.ip else "",
+                keys[f"{group}_public"] if settings.ip else "",
+                keys[f"{group}_secret"] if settings.ip else "",
+                self.pid,
+                self.hostname,
+                __version__,
+                PROTOCOL,
+                self.started,
+            )
+            write(connection, settings.folder / f"{role}.json")
+
+    def _remove_files(self) -> None:
+        for name in ("client.json", "engine.json", *([STATE] if self._ending else [])):
+            Path(self.settings.folder, name).unlink(missing_ok=True)
+
+
+def _reachable(ip: str) -> str:
+    """A name or address by which others reach a socket that is bound to ``ip``."""
+    return socket.getfqdn() if ip in ("*", "0.0.0.0", "::") else ip
+
+
+def main(settings: ControllerSettings) -> None:
+    """Be a controller until SIGTERM, SIGINT, or a client's word."""
+    controller = Controller(settings)
+
+    def stop(number: int, frame: object) -> None:
+        controller.end(f"{signal.Signals(number).name} has come")
+
+    try:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, stop)
+        log.info("controller of %s, pid %d, is ready", settings.folder, os.getpid())
+        controller.run()
+    finally:
+        controller.close()

@@ -1,0 +1,119 @@
+"""The journal: which engine was given which task, so that a controller that was killed can be followed by another.
+
+A line is written before the message that it tells of. It goes to the system at once and is not forced onto the disk:
+it must outlive the process, not the machine. Two files take turns; the older one tells of what may still matter of the
+time before the newer one, so both together stay small.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+FULL = 8 * 2**20  #: bytes of a file after which the other one is begun
+
+
+@dataclass
+class Past:
+    """What a journal says of the time before."""
+
+    engines: dict[int, tuple[str, int, str]] = field(default_factory=dict)  #: id: name, pid and machine
+    given: dict[int, int] = field(default_factory=dict)  #: the engine that a task was given to last
+
+
+class Journal:
+    """Writes, and reads what was written before. ``path``: of its two files, without their endings."""
+
+    def __init__(self, path: Path) -> None:
+        self._paths = [path.with_suffix(".0"), path.with_suffix(".1")]
+        self._turn = 0
+        self._fd = -1
+        self._size = 0
+        self._engines: dict[int, str] = {}  #: lines of those that serve
+        self._turned = False
+        self.failed: str = ""  #: why nothing is written any more
+
+    def read(self) -> Past:
+        """What was written before."""
+        past = Past()
+        for path in sorted((p for p in self._paths if p.exists()), key=lambda p: p.stat().st_mtime_ns):
+            with suppress(OSError):
+                _read(path, past)
+        return past
+
+    def begin(self) -> None:
+        """Begin anew: what was read is over."""
+        for path in self._paths:
+            path.unlink(missing_ok=True)
+        self._open()
+
+    def joined(self, id: int, uid: str, pid: int, hostname: str) -> None:
+        """An engine serves."""
+        self._engines[id] = line = f"J {id} {uid} {pid} {hostname or '-'}\n"
+        self._write(line)
+
+    def lost(self, id: int) -> None:
+        """It does not any more."""
+        if self._engines.pop(id, None) is not None:
+            self._write(f"L {id}\n")
+
+    def given(self, id: int, tasks: Iterable[int]) -> None:
+        """An engine is given tasks."""
+        self._write(f"G {id} {' '.join(map(str, tasks))}\n")
+        if self._size > FULL:
+            self._turn = 1 - self._turn
+            self._open()
+            self._turned = True
+
+    def settle(self, engines: Mapping[int, Any]) -> None:
+        """Where a new file was begun: write into it who holds what, as the one before the last is gone."""
+        if self._turned:
+            self._turned = False
+            for id, engine in engines.items():
+                self._write(f"G {id} {' '.join(map(str, engine.held))}\n")
+
+    def close(self, remove: bool) -> None:
+        """Close the file; ``remove``: there is nothing to be followed."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        if remove:
+            for path in self._paths:
+                path.unlink(missing_ok=True)
+
+    def _open(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
+        self._fd = os.open(self._paths[self._turn], flags, 0o600)
+        self._size = 0
+        for line in self._engines.values():
+            self._write(line)
+
+    def _write(self, line: str) -> None:
+        if self._fd < 0:
+            return
+        data = line.encode()
+        self._size += len(data)
+        try:
+            os.write(self._fd, data)
+        except OSError as error:  # a full disk: work goes on, and cannot be followed
+            self.failed = str(error)
+
+
+def _read(path: Path, past: Past) -> None:
+    with open(path, encoding="utf-8", errors="replace") as file:
+        for line in file:
+            if not line.endswith("\n"):
+                break  # it was killed while it wrote, and the message was not sent
+            what, id, *rest = line.split()
+            if what == "G":
+                past.given.update(dict.fromkeys(map(int, rest), int(id)))
+            elif what == "J":
+                past.engines[int(id)] = (rest[0], int(rest[1]), "" if rest[2] == "-" else rest[2])
+            elif what == "L":
+                past.engines.pop(int(id), None)

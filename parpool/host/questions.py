@@ -1,0 +1,90 @@
+"""What clients may ask of a controller, by name: about the engines here, about tasks of the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from .. import __version__
+from .doors import Door
+
+if TYPE_CHECKING:
+    from .controller import Controller
+
+Reply = Callable[..., None]
+
+#: What the store answers.
+TO_STORE = frozenset({"history", "query", "records", "status", "purge", "purge_everything", "request"})
+
+
+class Questions:
+    """Answers a question, or hands it to the hub. Called in the loop."""
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+
+    def __call__(self, door: Door, what: str, about: dict[str, Any], reply: Reply) -> None:
+        """``reply`` gets the value, or None and an error in words."""
+        if what in TO_STORE:
+            station = self._controller.station
+
+            def later(value: Any, error: str | None = None) -> None:
+                station.order(lambda: reply(value, error))  # it may come from a thread of the store
+
+            self._controller.watcher.store.ask(what, about, later)
+            return
+        answer = getattr(self, f"_on_{what}", None)
+        if answer is None:
+            reply(None, f"the controller knows no question {what!r}")
+        else:
+            reply(answer(door, about))
+
+    def _on_queue_status(self, door: Door, about: dict[str, Any]) -> Any:
+        status = self._controller.station.orders.status()
+        return [[key, value] for key, value in status.items()]  # its keys are not all of one type
+
+    def _on_interrupt(self, door: Door, about: dict[str, Any]) -> Any:
+        self._controller.station.orders.interrupt(_ints(about["ids"]))
+
+    def _on_retire(self, door: Door, about: dict[str, Any]) -> Any:
+        self._controller.station.retire(_ints(about["ids"]))
+
+    def _on_over(self, door: Door, about: dict[str, Any]) -> Any:
+        self._controller.end(f"client {door.name} has asked for it")
+
+    def _on_cluster_status(self, door: Door, about: dict[str, Any]) -> Any:
+        controller = self._controller
+        station, clients = controller.station, controller.clients
+        load = {id: value for id, value in station.orders.status().items() if isinstance(id, int)}
+        return {
+            "version": __version__,
+            "pid": controller.pid,
+            "hostname": controller.hostname,
+            "profile": controller.settings.profile,
+            "cluster_id": controller.settings.cluster_id,
+            "instance": controller.instance,
+            "started": controller.started,
+            "engines": [
+                {
+                    "id": each.id,
+                    "uid": each.uid,
+                    "pid": each.pid,
+                    "hostname": each.hostname,
+                    "tasks": len(load[each.id]["tasks"]),
+                    "queue": len(load[each.id]["queue"]),
+                    "completed": load[each.id]["completed"],
+                }
+                for each in station.fellows()
+            ],
+            "clients": [
+                {"name": each.name, "here": each.here, "facts": each.facts, "keep": each.keep} for each in clients
+            ],
+            "tasks": len(station.scheduler.tasks),
+            "hub": controller.watcher.store.status(),
+            "malformed": {"clients": clients.malformed, "engines": station.malformed, "keys": station.ports.refused},
+            "journal": controller.journal.failed,
+        }
+
+
+def _ints(given: Iterable[Any]) -> list[int]:
+    return [each for each in given if isinstance(each, int)]
