@@ -127,8 +127,9 @@ class Engine:
                         self._busy = False
 
     def _hello(self, held: list[int] | None) -> Hello:
-        hostname = "" if self._outbox is None else socket.gethostname()
-        return Hello(PROTOCOL, __version__, os.getpid(), hostname, held)
+        if self._outbox is None:
+            return Hello(PROTOCOL, __version__, os.getpid())
+        return Hello(PROTOCOL, __version__, os.getpid(), socket.gethostname(), held, self._outbox.first)
 
     def fail(self, error: BaseException) -> None:
         """Say that this engine cannot serve, because its initializer raised."""
@@ -285,7 +286,10 @@ class Engine:
 
     def _introduce(self) -> None:
         """Say again what may not have arrived, and what this engine holds. Under the wire lock."""
-        held = [id for id in (self._begun, *list(self._waiting)) if id >= 0]  # first: what ends meanwhile is sent below
+        # In this order, as tasks go from one to the other; and before the flush, which sends what ends meanwhile.
+        held = list(self._waiting)
+        if self._begun >= 0:
+            held.append(self._begun)
         self._flush_late()
         if self._outbox is not None:
             for header, frames in self._outbox.kept():

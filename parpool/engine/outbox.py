@@ -33,6 +33,14 @@ class Outbox:
         while kept and kept[0][0] <= number:
             kept.popleft()
 
+    @property
+    def first(self) -> int:
+        """The number of the first that is still needed, or of the next."""
+        try:
+            return self._kept[0][0]
+        except IndexError:
+            return self._number + 1
+
     def kept(self) -> list[tuple[bytes, Sequence[bytes]]]:
         """What is still needed, in order."""
         return [(header, frames) for _, header, frames in self._kept.copy()]

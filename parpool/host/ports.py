@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from ..net.lane import Junction, have_lanes
@@ -22,14 +22,16 @@ DOMAINS = {"client": CLIENTS_ONLY, "work": ENGINES_ONLY, "control": ENGINES_ONLY
 class Ports(Wires):
     """By ipc in the session's folder; where there is an ``ip``, by tcp with CURVE for everybody.
 
-    ``keys``: public and secret of the controller, and the public ones of engines and of clients. Raises OSError where
-    a port is taken.
+    ``keys``: ``public`` and ``secret`` of the controller, and ``engines_public`` and ``clients_public``. Raises OSError
+    where a port is taken.
     """
 
     linger = 1.0
 
     def __init__(self, session: Session, ip: str, ports: dict[str, int], keys: dict[str, bytes]) -> None:
         self.lane_path = session.path("lane") if have_lanes() else ""
+        if self.lane_path:
+            _unlink(self.lane_path)
         self._junction = Junction(self.lane_path) if self.lane_path else None
         self._what = {}
         self._context = None
@@ -53,7 +55,7 @@ class Ports(Wires):
             context = Context()
             undo.callback(context.close)
             if self._ip:
-                engines, clients = self._keys["engines"], self._keys["clients"]
+                engines, clients = self._keys["engines_public"], self._keys["clients_public"]
                 self._doorkeeper = context.doorkeeper(
                     {ENGINES_ONLY: [engines], CLIENTS_ONLY: [clients], BOTH: [engines, clients]}
                 )
@@ -77,8 +79,7 @@ class Ports(Wires):
     def _bind(self, context: Context, name: str) -> Router:
         if not self._ip:
             path = self._session.path(name)
-            if os.path.exists(path):
-                os.unlink(path)  # of a controller that was killed
+            _unlink(path)
             return context.router(f"ipc://{path}", domain=DOMAINS[name])
         address = f"tcp://{self._ip}:{self._ports.get(name) or '*'}"
         return context.router(address, secret=self._keys["secret"], public=self._keys["public"], domain=DOMAINS[name])
@@ -89,3 +90,9 @@ class Ports(Wires):
             self._doorkeeper.close()
             self._doorkeeper = None
         super().close()
+
+
+def _unlink(path: str) -> None:
+    """Remove what a controller that was killed has left."""
+    with suppress(FileNotFoundError):
+        os.unlink(path)

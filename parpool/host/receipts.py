@@ -26,29 +26,40 @@ class Source:
 
 
 class Receipts:
-    """The messages of one engine."""
+    """The messages of one engine, which are numbered from 1 on.
 
-    __slots__ = ("_open", "_last", "told")
+    After a new connection those that may not have arrived come again, and behind later ones.
+    """
+
+    __slots__ = ("_known", "_settled", "told")
 
     def __init__(self) -> None:
-        self._open: dict[int, None] = {}  #: not yet acknowledged in whole, ascending
-        self._last = 0  #: the highest number that was read
+        self._known: dict[int, bool] = {}  #: of those that were read: has everything in them arrived?
+        self._settled = 0
         self.told = 0  #: up to which the engine knows
+
+    def begin(self, first: int) -> None:
+        """The engine has none before this one any more."""
+        self._settled = self.told = max(self._settled, first - 1)
+        for number in [number for number in self._known if number < first]:
+            del self._known[number]
 
     def read(self, number: int) -> Source | None:
         """A message has come; None where it has come before."""
-        if number <= self._last:
+        if number <= self._settled or number in self._known:
             return None
-        self._last = number
-        self._open[number] = None
+        self._known[number] = False
         return Source(self, number)
 
     def arrived(self, number: int) -> None:
         """Everything in this message has arrived."""
-        self._open.pop(number, None)
+        if number in self._known:
+            self._known[number] = True
+            while self._known.get(self._settled + 1):
+                self._settled += 1
+                del self._known[self._settled]
 
     @property
     def settled(self) -> int:
         """Up to this number everything has arrived."""
-        first = next(iter(self._open), None)
-        return self._last if first is None else first - 1
+        return self._settled

@@ -178,6 +178,7 @@ class Station(Host):
         member = self.members.admit(name, message.pid, self.session.path(name), known_as)
         member.hostname = message.hostname
         self.pulse.watch(uid)
+        member.receipts.begin(message.first)
         self._welcome(member, message)
         if message.held and known_as is None:
             self.lost_and_found.claim(member.id, message.held)
@@ -195,7 +196,7 @@ class Station(Host):
 
     def _welcome(self, member: Member, hello: Hello) -> None:
         if member.id in self.scheduler.engines:
-            self._welcome_back(member, hello.held or [])
+            self._welcome_back(member, hello)
             return
         super()._welcome(member, hello)
         if member.id in self.scheduler.engines:
@@ -203,11 +204,13 @@ class Station(Host):
             self.journal.joined(member.id, member.uid, member.pid, member.hostname)
             log.info("engine %d is %s, pid %d on %s", member.id, member.uid, member.pid, member.hostname)
 
-    def _welcome_back(self, member: Member, held: list[int]) -> None:
+    def _welcome_back(self, member: Member, hello: Hello) -> None:
         """An engine that was cut off, or of the time before, says what it holds."""
+        held = hello.held or []
         asked, member.asked = member.asked, None
         if member.joined and asked is None:
             return  # nobody has asked
+        member.receipts.begin(hello.first)
         if not member.joined:
             member.joined = True
             self.journal.joined(member.id, member.uid, member.pid, member.hostname)

@@ -107,6 +107,7 @@ class Hello(msgspec.Struct, array_like=True, tag=10):
     hostname: str = ""
     #: the tasks that it holds, where it serves a controller and says this again
     held: list[int] | None = None
+    first: int = 1  #: the number of the first :class:`Done` that was not :class:`Noted`
 
 
 class Done(msgspec.Struct, array_like=True, tag=11):
