@@ -320,7 +320,7 @@ class Pool:
         if self._client is None:
             from .client.client import Client
 
-            client = Client(self._link, self)
+            client = Client.over(self._link, self)
             if self._state == RUN:
                 client.wait_for_engines()
             made: Client = vars(self).setdefault("_client", client)  # all threads get what the first one made

@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConnectionFileError, NoEngines
+from ..errors import NoEngines
+from .administration import Administration
 from .balanced import LoadBalancedView
 from .direct import DirectView
-from .jobs import Jobs, Known
+from .fetched import fetch
+from .jobs import Jobs, Known, several
 from .joined import JoinedResult
 from .records import Records
 from .result import AsyncResult
@@ -26,21 +28,69 @@ if TYPE_CHECKING:
 VIEWS = 1024  #: views that a client keeps
 
 
-class Client:
-    """The client over the engines of a Pool (``pool.client``).
+class Client(Administration):
+    """The client of a cluster, or of the engines of a Pool (``pool.client``).
+
+    ``Client()`` connects to the cluster of the default profile; ``Client(profile="mpi")`` and
+    ``Client(cluster_id="x")`` to others; ``Client(source)`` to what a connection file tells of: ``source`` is its path,
+    its content as a dict, or the URL that :meth:`Connection.to_url` gives. The fields of such a file are keywords, too.
+
+    - ``timeout``: seconds that the controller has to answer (default 10).
+    - ``patience``: seconds that a controller that is lost later has to come back (default 60) before all that is under
+      way ends in :class:`~parpool.ControllerLost`.
+    - ``serializer``: ``"cloudpickle"`` (default), ``"dill"`` or ``"pickle"``, for what goes by value.
+    - ``on_client_lost``: what becomes of this client's tasks when it dies: ``"drop"`` or ``"keep"``; by default what the
+      controller says.
 
     ``rc.ids`` are the engines that serve now. Views are made by index: ``rc[0]``, ``rc[-1]``, ``rc[::2]``, ``rc[0, 2]``,
     ``rc[:]``; or by :meth:`direct_view`, :meth:`load_balanced_view` and :meth:`view`. The same view is given each time, with
     its flags as they were set. ``block`` and ``track`` are the flags that new views begin with.
+
+    Raises ConnectionFileError where no cluster is found, ControllerLost where its controller does not answer,
+    AuthenticationError where it does not know the key, ProtocolError where it speaks another version.
     """
 
-    def __init__(self, link: Link | None = None, owner: Any = None) -> None:
-        if link is None:
-            raise ConnectionFileError(
-                "no cluster is running that this could connect to: the client of a Pool's engines is Pool(n).client"
-            )
+    def __init__(
+        self,
+        source: Any = None,
+        *,
+        profile: str | None = None,
+        cluster_id: str | None = None,
+        timeout: float = 10.0,
+        patience: float = 60.0,
+        serializer: str = "cloudpickle",
+        on_client_lost: str | None = None,
+        **fields: Any,
+    ) -> None:
+        from ..net.address import find
+        from .standalone import RemoteLink
+
+        if on_client_lost not in (None, "drop", "keep"):
+            raise ValueError(f"on_client_lost must be None, 'drop' or 'keep', not {on_client_lost!r}")
+        if fields:
+            if source is not None:
+                raise TypeError(f"{next(iter(fields))!r} is a field of a connection file, and a source was given, too")
+            source = {key: value for key, value in (("profile", profile), ("cluster_id", cluster_id)) if value} | fields
+        keep = None if on_client_lost is None else on_client_lost == "keep"
+        link = RemoteLink(
+            find("client", profile=profile, cluster_id=cluster_id) if source is None else source,
+            timeout=timeout,
+            patience=patience,
+            serializer=serializer,
+            keep=keep,
+        )
+        self._begin(link, None)
+
+    @classmethod
+    def over(cls, link: Link, owner: Any = None) -> Client:
+        """A client over a link that is there; ``owner`` is what the engines live as long as."""
+        client = cls.__new__(cls)
+        client._begin(link, owner)
+        return client
+
+    def _begin(self, link: Link, owner: Any) -> None:
         self._link = link
-        self._owner = owner  #: what the engines live as long as
+        self._owner = owner
         self._records = Records()
         self._views: dict[Any, View] = {}  #: not weakly: the flags of ``rc[0]`` must stay as they were set
         self._caching = threading.Lock()
@@ -239,12 +289,19 @@ class Client:
         return Known(self._link, self._records, lambda result: result.metadata)
 
     def get_result(self, jobs: Any, owner: bool = True) -> AsyncResult:
-        """The result of a call by its name (a message id), or of several.
+        """The result of a call by its name (a message id), or of several; of a cluster, also other clients' calls.
 
-        Raises KeyError for one that is not known: it was never made by this client, or it ended long ago, or its value
-        was read and let go.
+        Raises KeyError for one that is not known: it was never made, or it ended long ago, or, where there is no hub,
+        its value was read and let go.
         """
-        found = list(dict.fromkeys(Jobs(self._link, self._records).results(jobs)))  # all names of a map's tasks mean it
+        mine = Jobs(self._link, self._records)
+        if self.has_hub and (names := [job for job in several(jobs) if isinstance(job, str)]):
+            foreign = [name for name in dict.fromkeys(names) if not mine.knows(name) or mine.let_go(name)]
+            fetched: dict[Any, AsyncResult] = {result._msg_id: result for result in fetch(self._link, self, foreign)}
+            found = [fetched[job] if job in fetched else mine.results(job)[0] for job in several(jobs)]
+        else:
+            found = mine.results(jobs)
+        found = list(dict.fromkeys(found))  # all names of a map's tasks mean it
         if len(found) == 1 and (isinstance(jobs, (str, int, AsyncResult)) or isinstance(found[0], ViewMapResult)):
             return found[0]
         return JoinedResult.of(found)
@@ -277,75 +334,11 @@ class Client:
             for result in Jobs(self._link, self._records).results(jobs):
                 result.abort()
 
-    def result_status(self, jobs: Any) -> dict[str, list[str]]:
-        """Which of these calls are ``pending``, and which ``completed``."""
-        return Jobs(self._link, self._records).status(jobs)
-
-    def purge_results(self, jobs: Any = "all") -> None:
-        """Forget calls that have ended, and their values. Raises RuntimeError for one that has not."""
-        records = self._records
-        if isinstance(jobs, str) and jobs == "all":
-            ids = [id for id in records if id not in records.outstanding and records.map_of(id) is None]
-        else:
-            ids = [id for result in Jobs(self._link, records).results(jobs) for id in result._ids()]
-        pending = [self._link.msg_id(id) for id in ids if id in records.outstanding or _runs(records.map_of(id))]
-        if pending:
-            raise RuntimeError(f"these calls have not ended: {', '.join(pending)}")
-        for id in ids:
-            records.forget(id)
-
-    # -- control ----------------------------------------------------------------------------------------------
-
-    def queue_status(self, targets: Any = None, verbose: bool = False) -> dict[int | str, Any]:
-        """For each engine: how many tasks it holds (``tasks``), how many wait for it alone (``queue``), and how many it
-        has ``completed``; and under ``unassigned`` how many wait for any engine.
-
-        ``verbose`` adds the process, the host's name of the engine, and the names of the tasks.
-        """
-        status = self._link.control.status()
-        if not verbose:
-            status = {
-                key: {name: len(n) if isinstance(n, list) else n for name, n in value.items() if name != "pid"}
-                if isinstance(value, dict)
-                else value
-                for key, value in status.items()
-            }
-        else:
-            for value in status.values():
-                if isinstance(value, dict):
-                    for name in ("queue", "tasks"):
-                        value[name] = [self._link.msg_id(id) for id in value[name]]
-        if targets is None or targets == "all":
-            return status
-        wanted = self.normal(targets)
-        if isinstance(wanted, int):
-            one: dict[int | str, Any] = status[wanted]
-            return one
-        return {key: value for key, value in status.items() if key in wanted}
-
-    def interrupt(self, targets: Any = None) -> None:
-        """Raise KeyboardInterrupt in what the engines run now; what runs next is not touched."""
-        self._link.control.interrupt(self.targets_of(self.normal(targets)))
-
-    def clear(self, targets: Any = None, block: bool | None = True) -> Any:
-        """Unbind all names of the engines' namespaces, but for those that they began with."""
-        return self.direct_view(targets).clear(block=block)
-
-    def shutdown(self, targets: Any = None, restart: bool = False, hub: bool = False) -> None:
-        """Let engines end when what they hold is done; with ``restart`` others take their places.
-
-        Without ``targets``, or with ``hub``, and without ``restart``, everything ends at once, as with
-        ``pool.terminate()``: calls that have not ended end in TaskAborted.
-        """
-        chosen = self.normal(targets)
-        if hub or (chosen == "all" and not restart):
-            self.close()
-            return
-        if not self._link.control.shut_down(self.targets_of(chosen), restart):
-            self.close()
-
     def close(self) -> None:
-        """End the engines, and what has not ended with them. The second time it does nothing."""
+        """End the engines of a Pool, and what has not ended with them; leave a cluster, which goes on.
+
+        The second time it does nothing.
+        """
         if self._owner is not None:
             self._owner.terminate()
         else:
@@ -362,24 +355,9 @@ class Client:
         shown = ", ".join(map(str, itertools.islice(ids, 16))) + (", ..." if len(ids) > 16 else "")
         return f"<Client: engines [{shown}]>"
 
-    def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td>{id}</td><td>{n['tasks']}</td><td>{n['queue']}</td><td>{n['completed']}</td></tr>"
-            for id, n in (self.queue_status() if self.ids else {}).items()
-            if isinstance(n, dict)
-        )
-        return (
-            f"<b>Client</b>: {len(self)} engines<table><tr><th>engine</th><th>holds</th><th>queued</th>"
-            f"<th>completed</th></tr>{rows}</table>"
-        )
-
     def __reduce__(self) -> Any:
         raise NotImplementedError("clients cannot be passed between processes or pickled")
 
 
 def _is_int(value: object) -> bool:
     return hasattr(type(value), "__index__") and not isinstance(value, bool)  # also those of numpy
-
-
-def _runs(result: AsyncResult | None) -> bool:
-    return result is not None and not result.ready()

@@ -38,18 +38,31 @@ class Jobs:
 
     def unread(self, jobs: Any) -> list[AsyncResult]:
         """:meth:`results` without those that were read and let go: they have ended."""
-        return [result for job in _several(jobs) if not self._was_read(job) for result in self._each(job)]
+        return [result for job in several(jobs) if not self._was_read(job) for result in self._each(job)]
 
     def status(self, jobs: Any) -> dict[str, list[str]]:
         """The names of jobs: which are ``pending``, and which ``completed``, also those that were read and let go."""
         status: dict[str, list[str]] = {"pending": [], "completed": []}
-        for job in _several(jobs):
+        for job in several(jobs):
             if self._was_read(job):
                 status["completed"].append(str(job))
                 continue
             for result in self._each(job):
                 status["completed" if result.ready() else "pending"] += result.msg_ids
         return status
+
+    def knows(self, msg_id: str) -> bool:
+        """Is this the name of a call of this client that is still known?"""
+        id = self._link.task_id(msg_id)
+        if id is None or self._link.msg_id(id) != msg_id:
+            return False
+        records = self._records
+        return records.get(id) is not None or records.map_of(id) is not None or records.was_read(id)
+
+    def let_go(self, msg_id: str) -> bool:
+        """Was the value of this call read, and nobody has kept it?"""
+        id = self._link.task_id(msg_id)
+        return id is not None and self._records.get(id) is None and self._records.map_of(id) is None
 
     def _was_read(self, job: Any) -> bool:
         id = self._link.task_id(job) if isinstance(job, str) else None
@@ -65,7 +78,8 @@ class Jobs:
         return find(self._link, self._records, self._link.msg_id(id))
 
 
-def _several(jobs: Any) -> Iterable[Any]:
+def several(jobs: Any) -> Iterable[Any]:
+    """The jobs that are meant, one by one or in collections."""
     one = isinstance(jobs, (str, bytes, AsyncResult)) or not isinstance(jobs, Iterable)
     return [jobs] if one else jobs
 

@@ -266,6 +266,11 @@ class BaseLink:
             ids.append(id)
         return Dependency(frozenset(ids), all, success, failure)
 
+    @property
+    def name(self) -> str:
+        """What tells this client from others."""
+        return self._name
+
     def msg_id(self, id: int) -> str:
         """The name of a task beyond this process."""
         return f"{self._name}_{id}"

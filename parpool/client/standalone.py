@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ..errors import ControllerLost, ParpoolError
@@ -143,7 +143,7 @@ class RemoteControl:
         """Does this engine serve now?"""
         return id in self._far.engines
 
-    def ask(self, what: str, about: dict[str, Any] | None = None) -> Any:
+    def ask_controller(self, what: str, about: dict[str, Any] | None = None) -> Any:
         """Ask the controller, and wait for its answer. Raises ParpoolError with what it says where there is none."""
         self._check()
         errand = Errand()
@@ -164,13 +164,18 @@ class RemoteControl:
             raise ParpoolError(error)
         return value
 
+    def tell_when_ended(self, msg_ids: list[str], reply: Callable[[Any, str], None]) -> None:
+        """Call ``reply`` with the hub's records of tasks when all of them have ended, or with an error in words."""
+        self._far.ask("records_when_ended", {"ids": msg_ids}, reply)
+        self._baton.tend()
+
     def status(self) -> dict[int | str, Any]:
         """For each engine what it holds (``tasks``), what is queued for it alone (``queue``), and what it has done."""
-        return dict(self.ask("queue_status"))
+        return dict(self.ask_controller("queue_status"))
 
     def interrupt(self, ids: Iterable[int]) -> None:
         """Raise KeyboardInterrupt in what these engines run now."""
-        self.ask("interrupt", {"ids": list(ids)})
+        self.ask_controller("interrupt", {"ids": list(ids)})
 
     def shut_down(self, ids: Iterable[int], restart: bool) -> bool:
         """Let these engines end when what they hold is done. Raises ParpoolError for ``restart``."""
@@ -178,12 +183,12 @@ class RemoteControl:
             raise ParpoolError(
                 "a controller cannot start engines: Cluster.restart_engines() does, where they were started by one"
             )
-        self.ask("retire", {"ids": list(ids)})
+        self.ask_controller("retire", {"ids": list(ids)})
         return True
 
     def end_cluster(self) -> None:
         """End the controller, and with it all engines."""
-        self.ask("over")
+        self.ask_controller("over")
 
     def wait_for_welcome(self, timeout: float) -> None:
         """Wait until the controller has let this client in. Raises what keeps it out."""

@@ -26,18 +26,26 @@ class Questions:
     def __call__(self, door: Door, what: str, about: dict[str, Any], reply: Reply) -> None:
         """``reply`` gets the value, or None and an error in words."""
         if what in TO_STORE:
-            station = self._controller.station
-
-            def later(value: Any, error: str | None = None) -> None:
-                station.order(lambda: reply(value, error))  # it may come from a thread of the store
-
-            self._controller.watcher.store.ask(what, about, later)
+            self._ask_store(what, about, reply)
+            return
+        if what == "records_when_ended":
+            ids = [str(id) for id in about["ids"]]
+            numbers = {int(id.rpartition("_")[2]) for id in ids}
+            self._controller.watcher.when_ended(numbers, lambda: self._ask_store("records", {"ids": ids}, reply))
             return
         answer = getattr(self, f"_on_{what}", None)
         if answer is None:
             reply(None, f"the controller knows no question {what!r}")
         else:
             reply(answer(door, about))
+
+    def _ask_store(self, what: str, about: dict[str, Any], reply: Reply) -> None:
+        station = self._controller.station
+
+        def later(value: Any, error: str | None = None) -> None:
+            station.order(lambda: reply(value, error))  # it may come from a thread of the store
+
+        self._controller.watcher.store.ask(what, about, later)
 
     def _on_queue_status(self, door: Door, about: dict[str, Any]) -> Any:
         status = self._controller.station.orders.status()

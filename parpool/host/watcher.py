@@ -23,6 +23,7 @@ class Watcher:
     def __init__(self, store: Store, station: Station) -> None:
         self.store = store
         self._engines: dict[int, str] = {}
+        self._awaited: list[tuple[set[int], Callable[[], object]]] = []  #: what is to be done when tasks have ended
         self._station = station
         station.on_submitted, station.on_named = self._submitted, self._named
         station.deeds.on_delivered = self._delivered
@@ -36,6 +37,22 @@ class Watcher:
 
     def _delivered(self, deliveries: Sequence[tuple[Task, Any, int | None]]) -> None:
         self.store.ended(deliveries, time())
+        if self._awaited:
+            alive = self._station.scheduler.tasks
+            for entry in self._awaited[:]:
+                numbers, act = entry
+                numbers.intersection_update(alive)
+                if not numbers:
+                    self._awaited.remove(entry)
+                    act()
+
+    def when_ended(self, numbers: set[int], act: Callable[[], object]) -> None:
+        """Do something when all of these tasks have ended."""
+        numbers.intersection_update(self._station.scheduler.tasks)
+        if numbers:
+            self._awaited.append((numbers, act))
+        else:
+            act()
 
     def look(self) -> None:
         """Engines have come or gone."""

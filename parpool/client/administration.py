@@ -1,0 +1,244 @@
+"""What a client can ask and tell the engines and the hub: the part of :class:`Client` that makes no calls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ParpoolError
+from .jobs import Jobs, several
+from .result import AsyncResult
+
+if TYPE_CHECKING:
+    from .contract import Link
+    from .records import Records
+
+_TIMES = ("submitted", "started", "completed", "received")
+NO_HUB = (
+    "these engines are this process's own, and have no hub: Client() connects to a cluster (`parpool start`) that has"
+)
+
+
+class Administration:
+    """Engines and records. Requests are answered at once or raise; none takes ``block``."""
+
+    _link: Link
+    _records: Records
+
+    # What the Client has.
+    targets_of: Any
+    normal: Any
+    direct_view: Any
+    close: Any
+
+    @property
+    def ids(self) -> list[int]:
+        """The ids of the engines that serve now, ascending."""
+        raise NotImplementedError
+
+    @property
+    def history(self) -> list[str]:
+        """The names of the calls of views that are still known, in the order in which they were made."""
+        raise NotImplementedError
+
+    # -- engines ----------------------------------------------------------------------------------------------
+
+    def queue_status(self, targets: Any = None, verbose: bool = False) -> dict[int | str, Any]:
+        """For each engine: how many tasks it holds (``tasks``), how many wait for it alone (``queue``), and how many it
+        has ``completed``; and under ``unassigned`` how many wait for any engine.
+
+        ``verbose`` adds the process, the host's name of the engine, and the names of the tasks.
+        """
+        status = self._link.control.status()
+        if not verbose:
+            status = {
+                key: {name: len(n) if isinstance(n, list) else n for name, n in value.items() if name != "pid"}
+                if isinstance(value, dict)
+                else value
+                for key, value in status.items()
+            }
+        else:
+            for value in status.values():
+                if isinstance(value, dict):
+                    for name in ("queue", "tasks"):
+                        value[name] = [self._link.msg_id(id) for id in value[name]]
+        if targets is None or targets == "all":
+            return status
+        wanted = self.normal(targets)
+        if isinstance(wanted, int):
+            one: dict[int | str, Any] = status[wanted]
+            return one
+        return {key: value for key, value in status.items() if key in wanted}
+
+    def interrupt(self, targets: Any = None) -> None:
+        """Raise KeyboardInterrupt in what the engines run now; what runs next is not touched."""
+        self._link.control.interrupt(self.targets_of(self.normal(targets)))
+
+    def clear(self, targets: Any = None, block: bool | None = True) -> Any:
+        """Unbind all names of the engines' namespaces, but for those that they began with."""
+        return self.direct_view(targets).clear(block=block)
+
+    def shutdown(self, targets: Any = None, restart: bool = False, hub: bool = False) -> None:
+        """Let engines end when what they hold is done; with ``restart`` others take their places.
+
+        With ``hub`` a cluster's controller ends, and everything with it, at once. Where the engines are this process's
+        own, that is so without ``targets`` and ``restart``, too, as with ``pool.terminate()``: calls that have not
+        ended end in TaskAborted.
+        """
+        if hub and self.has_hub:
+            self._link.control.end_cluster()  # type: ignore[attr-defined]
+            self.close()
+            return
+        chosen = self.normal(targets)
+        if (hub or (chosen == "all" and not restart)) and not self.has_hub:
+            self.close()
+            return
+        if not self._link.control.shut_down(self.targets_of(chosen), restart):
+            self.close()
+
+    def cluster_status(self) -> dict[str, Any]:
+        """What the controller says of itself, its engines and clients, the hub, and of what it had to drop.
+
+        Raises ParpoolError where the engines are this process's own.
+        """
+        answer: dict[str, Any] = self._hub("cluster_status")
+        return answer
+
+    def _hub(self, what: str, **about: Any) -> Any:
+        ask = getattr(self._link.control, "ask_controller", None)
+        if ask is None:
+            raise ParpoolError(NO_HUB)
+        return ask(what, about)
+
+    @property
+    def _mine(self) -> Jobs:
+        return Jobs(self._link, self._records)
+
+    @property
+    def has_hub(self) -> bool:
+        """Are the engines a cluster's, with a hub that remembers tasks of all clients?"""
+        return hasattr(self._link.control, "ask_controller")
+
+    # -- records ----------------------------------------------------------------------------------------------
+
+    def hub_history(self) -> list[str]:
+        """The names of the tasks of all clients that the hub knows, in the order in which they were submitted.
+
+        Of engines that are this process's own: :attr:`Client.history`.
+        """
+        return list(self._hub("history")) if self.has_hub else self.history
+
+    def db_query(self, query: dict[str, Any] | None = None, keys: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """The hub's records for which ``query`` holds, in the order of submission; with ``keys`` only these of each.
+
+        A query is ``{key: value}`` or ``{key: {operator: value}}``, with the operators ``$eq $ne $lt $lte $gt $gte $in
+        $nin $exists``; times may be datetimes. ::
+
+            rc.db_query({"status": "error", "completed": {"$gt": yesterday}}, keys=["msg_id", "name", "engine_id"])
+
+        Raises ParpoolError for a key or an operator that there is not.
+        """
+        found = self._hub("query", query=_plain(query or {}), keys=None if keys is None else list(keys))
+        return [_dated(record) for record in found]
+
+    def resubmit(self, jobs: Any) -> AsyncResult:
+        """Have tasks that have ended run again, as new ones with the same function and arguments.
+
+        ``jobs`` are names of tasks of any client, or AsyncResults. Raises ParpoolError where the hub no longer has
+        what it takes.
+        """
+        from .fetched import submit_again
+        from .joined import JoinedResult
+
+        names = [job if isinstance(job, str) else job.msg_ids for job in several(jobs)]
+        ids = [name for each in names for name in ([each] if isinstance(each, str) else each)]
+        results = [submit_again(self._link, self, self._records, each) for each in self._hub("request", ids=ids)]
+        self._link.tend()
+        return results[0] if len(results) == 1 and isinstance(jobs, (str, AsyncResult)) else JoinedResult.of(results)
+
+    def result_status(self, jobs: Any) -> dict[str, list[str]]:
+        """Which of these calls are ``pending``, and which ``completed``; of a cluster, also those of other clients."""
+        mine = Jobs(self._link, self._records)
+        if not self.has_hub:
+            return mine.status(jobs)
+        status: dict[str, list[str]] = {"pending": [], "completed": []}
+        others = []
+        for job in several(jobs):
+            if isinstance(job, str) and not mine.knows(job):
+                others.append(job)
+                continue
+            for key, names in mine.status(job).items():
+                status[key] += names
+        if others:
+            told = self._hub("status", ids=others)
+            if told["unknown"]:
+                raise KeyError(f"the hub knows no task {told['unknown'][0]!r}")
+            for key in status:
+                status[key] += told[key]
+        return status
+
+    def purge_results(self, jobs: Any = "all", targets: Any = None) -> None:
+        """Forget calls that have ended, and their values: here, and in the hub where there is one.
+
+        ``targets``: those that these engines ran. Raises RuntimeError for a call that has not ended.
+        """
+        records = self._records
+        if self.has_hub:
+            engines = None if targets is None else list(self.targets_of(self.normal(targets)))
+            if isinstance(jobs, str) and jobs == "all":
+                self._hub("purge", ids="all", targets=engines, clients=[self._link.name] if engines is None else None)
+            elif engines is not None:
+                self._hub("purge", ids="all", targets=engines)
+            else:
+                names = [job if isinstance(job, str) else job.msg_ids for job in several(jobs)]
+                self._hub("purge", ids=[name for each in names for name in ([each] if isinstance(each, str) else each)])
+                jobs = [job for job in several(jobs) if not isinstance(job, str) or self._mine.knows(job)]
+        elif targets is not None:
+            raise ParpoolError(NO_HUB)
+        if isinstance(jobs, str) and jobs == "all":
+            ids = [id for id in records if id not in records.outstanding and records.map_of(id) is None]
+        else:
+            ids = [id for result in Jobs(self._link, records).results(jobs) for id in result._ids()]
+        pending = [self._link.msg_id(id) for id in ids if id in records.outstanding or _runs(records.map_of(id))]
+        if pending:
+            raise RuntimeError(f"these calls have not ended: {', '.join(pending)}")
+        for id in ids:
+            records.forget(id)
+
+    def purge_everything(self) -> None:
+        """Forget all calls that have ended, here and in the hub, those of other clients, too."""
+        self.purge_results("all")
+        if self.has_hub:
+            self._hub("purge_everything")
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{id}</td><td>{n['tasks']}</td><td>{n['queue']}</td><td>{n['completed']}</td></tr>"
+            for id, n in (self.queue_status() if self.ids else {}).items()
+            if isinstance(n, dict)
+        )
+        return (
+            f"<b>Client</b>: {len(self.ids)} engines<table><tr><th>engine</th><th>holds</th><th>queued</th>"
+            f"<th>completed</th></tr>{rows}</table>"
+        )
+
+
+def _plain(value: Any) -> Any:
+    """As it can travel: datetimes as seconds, sets and tuples as lists."""
+    if isinstance(value, datetime):
+        return value.timestamp()
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, (list, tuple, set, frozenset)) else value
+
+
+def _dated(record: dict[str, Any]) -> dict[str, Any]:
+    for key in _TIMES:
+        if record.get(key) is not None:
+            record[key] = datetime.fromtimestamp(record[key], timezone.utc)
+    return record
+
+
+def _runs(result: AsyncResult | None) -> bool:
+    return result is not None and not result.ready()
