@@ -91,10 +91,11 @@ def default_client() -> Client:
 def running_client() -> Client | None:
     """The client of a running cluster of the default profile; None where none runs.
 
-    Always None so far: there are no clusters yet that live in processes of their own. This is where they go: find the
-    connection file of the default profile, and give a client of its cluster where that answers.
+    Raises what keeps this process from a cluster that does run.
     """
-    return None
+    from .net.address import cluster_folder, running
+
+    return Client(timeout=10.0) if running(cluster_folder()) else None
 
 
 def _embedded_client() -> Client:

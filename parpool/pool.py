@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from .client.call import CallResult
 from .client.contract import Terms, separate, terms_of
 from .client.embedded import EmbeddedLink
-from .client.mapping import Feed, MapResult, map_kind, sliceable
+from .client.guest import check_cluster_pool, cluster_link
+from .client.mapping import Feed, MapResult, check_chunksize, map_kind, sliceable
 from .client.progress import progress_bar
 from .client.result import AsyncResult
 from .client.stream import IMapIterator
@@ -21,6 +22,7 @@ from .options import cpu_count
 
 if TYPE_CHECKING:
     from .client.client import Client
+    from .client.standalone import RemoteLink
 
 RUN = "RUN"
 CLOSE = "CLOSE"
@@ -42,6 +44,9 @@ class Pool:
       stopped by replacing its engine, and ends in :class:`~parpool.TaskTimeout`.
     - ``progress``: show a bar for maps (default False).
     - ``serializer``: ``"cloudpickle"`` (default) or ``"dill"``, for functions and arguments that go by value.
+    - ``client``: a :class:`~parpool.Client` of a cluster, on whose engines the pool then works. It starts none and ends
+      none: ``initializer`` is run on every engine of the cluster, also on those that join later, and the end of the pool
+      is the end of its own calls.
 
     The first three are defaults for the calls, which take them too. Raises ValueError or TypeError for arguments that
     cannot be right, OSError where the processes cannot be started.
@@ -61,24 +66,30 @@ class Pool:
         retries: int = 0,
         task_timeout: float | None = None,
         progress: bool = False,
-        serializer: str = "cloudpickle",
+        serializer: str | None = None,
+        client: Client | None = None,
     ) -> None:
         self._ctx = context or multiprocessing.get_context()
-        if processes is None:
-            processes = cpu_count()
-        if processes < 1:
+        if client is not None:
+            check_cluster_pool(processes, maxtasksperchild, context)
+        size = cpu_count() if processes is None else processes
+        if size < 1:
             raise ValueError("Number of processes must be at least 1")
         if maxtasksperchild is not None and (not isinstance(maxtasksperchild, int) or maxtasksperchild <= 0):
             raise ValueError("maxtasksperchild must be a positive int or None")
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
-        self._processes = processes
         self._defaults: dict[str, Any] = {"retries": retries, "task_timeout": task_timeout}
         self._terms = terms_of(retries, task_timeout)
         self._plain = self._terms or None  # None costs a call nothing
         self._progress = progress
         self._crew = LocalCrew(self._ctx, initializer, tuple(initargs))
-        self._link = EmbeddedLink(self._crew, processes, quota=maxtasksperchild, serializer=serializer)
+        self._link: EmbeddedLink | RemoteLink
+        if client is not None:
+            self._link = cluster_link(client, initializer, tuple(initargs), serializer)
+        else:
+            book = serializer or "cloudpickle"
+            self._link = EmbeddedLink(self._crew, size, quota=maxtasksperchild, serializer=book)
         self._state = RUN
         # Ends the engines when the pool is forgotten, and before the interpreter ends.
         self._terminate = util.Finalize(self, self._link.terminate, exitpriority=15)
@@ -208,7 +219,7 @@ class Pool:
         progress: bool | None,
     ) -> MapResult:
         self._check_running()
-        _check_chunksize(chunksize)
+        check_chunksize(chunksize)
         link = self._link
         error: BaseException | None = None
         items: Any = iterable[:] if type(iterable) is list else iterable  # it may change while it is being cut
@@ -231,7 +242,7 @@ class Pool:
         # With retries or a time limit each item must end, or be run again, by itself.
         kind = map_kind(star, separate(terms))
         if chunksize is None and link.quota is not None:
-            chunksize = -(-len(items) // (self._processes * 4))  # tasks count, so they must be as many as they were
+            chunksize = -(-len(items) // (link.engines * 4))  # tasks count, so they must be as many as they were
         elif chunksize is not None and chunksize < 1:
             chunksize = 1
         result.begin(Feed(link, function, items, result, terms, kind, chunksize))  # type: ignore[arg-type]
@@ -281,7 +292,7 @@ class Pool:
         progress: bool | None,
     ) -> Any:
         self._check_running()
-        _check_chunksize(chunksize)
+        check_chunksize(chunksize)
         if chunksize < 1:
             raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
         if buffersize is not None and (not isinstance(buffersize, int) or buffersize < 1):
@@ -370,7 +381,12 @@ class Pool:
         return self._crew.processes
 
     def _repopulate_pool(self) -> None:
-        self._link.repopulate()
+        if isinstance(self._link, EmbeddedLink):
+            self._link.repopulate()
+
+    @property
+    def _processes(self) -> int:
+        return self._link.engines
 
     def _check_running(self) -> None:
         if self._state != RUN:
@@ -379,12 +395,8 @@ class Pool:
 
     def __repr__(self) -> str:
         cls = self.__class__
-        return f"<{cls.__module__}.{cls.__qualname__} state={self._state} pool_size={len(self._pool)}>"
+        size = len(self._pool) if isinstance(self._link, EmbeddedLink) else self._link.engines
+        return f"<{cls.__module__}.{cls.__qualname__} state={self._state} pool_size={size}>"
 
     def __reduce__(self) -> Any:
         raise NotImplementedError("pool objects cannot be passed between processes or pickled")
-
-
-def _check_chunksize(chunksize: object) -> None:
-    if chunksize is not None and not isinstance(chunksize, int):
-        raise TypeError(f"chunksize must be an int, not {chunksize!r}")

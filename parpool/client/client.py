@@ -224,6 +224,19 @@ class Client(Administration):
                 view = self._views[kind, targets] = kind(self, targets)
             return view
 
+    def pool(
+        self, initializer: Callable[..., object] | None = None, initargs: Iterable[Any] = (), **options: Any
+    ) -> Any:
+        """A :class:`~parpool.Pool` on the engines of this client's cluster; the options are Pool's.
+
+        Of the client of a Pool: that Pool, where nothing else is asked for.
+        """
+        if self._owner is not None and initializer is None and not options:
+            return self._owner
+        from ..pool import Pool
+
+        return Pool(None, initializer, initargs, client=self, **options)
+
     def executor(self, targets: Any = None) -> Any:
         """A :class:`concurrent.futures.Executor` over :meth:`load_balanced_view`."""
         return self.load_balanced_view(targets).executor

@@ -11,21 +11,17 @@ import socket
 import uuid
 from collections import deque
 from collections.abc import Callable
-from contextlib import ExitStack
-from time import monotonic
 from typing import Any
 
 from .. import __version__
 from ..core.credit import Paces
 from ..core.effects import Ending
-from ..core.state import Dependency, Task
+from ..core.state import Task
 from ..errors import AuthenticationError, ControllerLost, ProtocolError
-from ..net.heart import Heart
-from ..net.sockets import DOWN, REFUSED, UP, Context, Poller
-from ..net.wake import Wake
 from ..status import ABORTED, UNMET
+from ..wire.failure import unpack_failure
 from ..wire.functions import Function
-from ..wire.messages import INLINE, PROTOCOL, MalformedFrame, encode
+from ..wire.messages import PROTOCOL, MalformedFrame, encode
 from ..wire.requests import (
     Abort,
     Answer,
@@ -34,6 +30,7 @@ from ..wire.requests import (
     ClientHello,
     Definition,
     Delivery,
+    Failed,
     Fellow,
     Forget,
     Gone,
@@ -41,21 +38,18 @@ from ..wire.requests import (
     Leave,
     Over,
     Refused,
-    Relation,
-    Submit,
-    Terms,
     Text,
     Welcome,
     Who,
     to_client,
 )
+from .line import Line
+from .orders import pack_orders
 
 LOOK_EVERY = 0.25  #: seconds between looks at what has arrived, while nobody waits for anything
 GOT_EVERY = 16  #: deliveries that are acknowledged at once
 MOST = 2048  #: tasks in one message
 FUNCTIONS = 2048  #: that the controller is asked to keep; more only while tasks need them
-
-_PLAIN = 4  #: attributes of a task that has nothing but its class's terms
 
 
 class Far:
@@ -74,41 +68,28 @@ class Far:
         self.on_change: Callable[[], None] = lambda: None
         #: called when the controller is gone for good
         self.on_lost: Callable[[BaseException], None] = lambda error: None
-        self._connection = connection
-        self.patience = patience
+        self.on_drained: Callable[[], None] = lambda: None
+        #: is somebody about to submit more?
+        self.busy: Callable[[], bool] = lambda: False
+        self._draining = False
         self._keep = keep
         self._instance = ""
-        self._submitted: deque[Task] = deque()
-        self._outgoing: deque[Any] = deque()  #: messages beside tasks
+        self._handed_in: deque[Any] = deque()  #: tasks and messages to be sent, in order
         self._defined: deque[Definition] = deque()
         self._names: dict[bytes, str] = {}
         self._asked: dict[int, tuple[Ask, Callable[[Any, str], None]]] = {}
         self._questions = 0
+        self._greetings: list[dict[str, Any]] = []
         self._got = self._told_got = 0
-        self._met = False
-        self._down_since: float | None = monotonic()
         self._failure: BaseException | None = None
-        keys = (connection.public_key.encode(), connection.secret_key.encode())
-        host_key = connection.server_key.encode()
-        with ExitStack() as undo:
-            self._wake = Wake()
-            undo.callback(self._wake.close)
-            self._context = Context()
-            undo.callback(self._context.close)
-            self._socket = self._context.dealer(connection.addresses["client"], self.name, host_key=host_key, keys=keys)
-            self._monitor = self._socket.connect()
-            self._heart = Heart(connection.addresses["heart"], self.name, host_key=host_key, keys=keys)
-            undo.pop_all()
-        self._poller = Poller()
-        for source in (self._socket, self._monitor, self._wake.fd):
-            self._poller.add(source)
+        self.line = Line(connection, self.name, patience)
         self._say_hello()
 
     # -- from any thread --------------------------------------------------------------------------------------
 
     def submit(self, task: Task) -> None:
         """Hand in a task; the next step sends it."""
-        self._submitted.append(task)
+        self._handed_in.append(task)
         if self.asleep:
             self.wake()
 
@@ -117,6 +98,10 @@ class Far:
         self.known[function.key] = function.blob
         self._names[function.key] = function.name
         self._defined.append(Definition(function.key, function.blob, function.name))
+
+    def drain(self) -> None:
+        """Have :attr:`on_drained` called when all that was submitted has ended."""
+        self._draining = True
 
     def abort(self, ids: list[int]) -> None:
         """Take back tasks that have not begun."""
@@ -129,18 +114,24 @@ class Far:
         self._asked[ask.number] = ask, reply
         self._say(ask)
 
+    def greet(self, function: Function, payload: bytes) -> None:
+        """Have every engine call this before all that is submitted from here on, also those that join later."""
+        about = {"key": function.key, "blob": function.blob, "name": function.name, "payload": payload}
+        self._greetings.append(about)
+        self.ask("greet", {**about, "again": False}, _ignore)
+
     def _say(self, message: Any) -> None:
-        self._outgoing.append(message)
+        self._handed_in.append(message)
         if self.asleep:
             self.wake()
 
     def wake(self) -> None:
         """End the sleep of a step in another thread."""
-        self._wake.set()
+        self.line.wake()
 
     def outstanding(self) -> bool:
         """Is anything under way that will need another step?"""
-        return bool(self.tasks or self._submitted or self._outgoing or self._asked)
+        return bool(self.tasks or self._handed_in or self._asked or self._draining)
 
     def alarms(self) -> list[int]:
         """File descriptors that become readable when a step is needed though nothing is outstanding."""
@@ -155,37 +146,38 @@ class Far:
 
     def step(self, timeout: float | None) -> None:
         """One round: send what was handed in, wait for something to arrive, take it in."""
-        if self._submitted or self._outgoing or self._defined:
+        if self._handed_in:
             self._send_all()
-        if self._down_since is not None:
-            left = self._down_since + self.patience - monotonic()
+        left = self.line.left()
+        if left is not None:
             if left <= 0:
-                self._lose(self._where_it_was())
+                self._lose(self.line.lost())
             timeout = max(0.0, left) if timeout is None else max(0.0, min(left, timeout))
         if self._failure is not None:
-            timeout = 0 if self.tasks or self._asked or self._submitted else timeout
+            timeout = 0 if self.tasks or self._asked or self._handed_in else timeout
         try:
             self.asleep = True
-            if self._submitted or self._outgoing or self.nudged:
+            if self._handed_in or self.nudged or self._draining and not self.tasks:
                 timeout = 0
-            ready = self._poller.poll(timeout)
+            frames, again = self.line.receive(timeout)
+        except AuthenticationError as error:
+            frames, again = None, False
+            self._lose(error)
         finally:
             self.asleep = False
-        for source, _ in ready:
-            if source is self._socket.socket:
-                frames = self._socket.receive(wait=False)
-                if frames is not None:
-                    self._take_in(frames)
-            elif source is self._monitor.socket:
-                self._heed_connection()
-            else:
-                self._wake.clear()
-        if self._got != self._told_got and (self._got - self._told_got >= GOT_EVERY or not ready):
+        if again:  # it may be another controller, and what was on its way may be lost
+            self._say_hello()
+        if frames is not None:
+            self._take_in(frames)
+        if self._got != self._told_got and (self._got - self._told_got >= GOT_EVERY or frames is None):
             self._acknowledge()
-        if self._submitted or self._outgoing:
+        if self._handed_in:
             self._send_all()
         if self._failure is not None:
             self._end_all()
+        if self._draining and not self.tasks and not self._handed_in and not self.busy():
+            self._draining = False
+            self.on_drained()
         self.nudged = False
 
     def _take_in(self, frames: list[bytes]) -> None:
@@ -214,6 +206,8 @@ class Far:
             self._begin(message)
         elif type(message) is Who:
             self._say_hello()
+        elif type(message) is Failed:
+            self._lose(unpack_failure(message.failure, message.engine))
         elif type(message) is Refused:
             self._lose(ProtocolError(f"the controller refuses this client: {message.reason}"))
         elif type(message) is Over:
@@ -259,97 +253,69 @@ class Far:
 
     def _acknowledge(self) -> None:
         self._told_got = self._got
-        self._socket.send(encode(Got(self._got)))
+        self.line.send(encode(Got(self._got)))
 
     # -- sending ----------------------------------------------------------------------------------------------
 
     def _send_all(self) -> None:
+        """Send what was handed in, in the order in which it was."""
         if self._failure is not None:
             self._end_all()
             return
         if not self.number:
             return  # nobody has let us in yet
-        while self._outgoing:
-            # After the tasks that it may be about.
-            message = self._outgoing.popleft()
-            self._send_tasks()
-            self._socket.send(encode(message))
-        self._send_tasks()
-
-    def _send_tasks(self) -> None:
-        submitted = self._submitted
-        while submitted:
-            taken = [submitted.popleft() for _ in range(min(MOST, len(submitted)))]
-            self.tasks.update((task.id, task) for task in taken)
-            self._send(taken, False)
+        handed_in = self._handed_in
+        tasks: list[Task] = []
+        while handed_in:
+            each = handed_in.popleft()
+            if isinstance(each, Task):
+                tasks.append(each)
+                if len(tasks) < MOST:
+                    continue
+            self._send_tasks(tasks)
+            tasks = []
+            if not isinstance(each, Task):
+                self.line.send(encode(each))
+        self._send_tasks(tasks)
         if len(self.known) > FUNCTIONS:
             self._forget_functions()
 
+    def _send_tasks(self, tasks: list[Task]) -> None:
+        if tasks:
+            self.tasks.update((task.id, task) for task in tasks)
+            self._send(tasks, False)
+
     def _send(self, tasks: list[Task], again: bool) -> None:
         definitions = [self._defined.popleft() for _ in range(len(self._defined))]
-        orders: list[tuple[Any, ...]] = []
-        frames: list[bytes] = []
-        terms: list[Terms] = []
-        numbers: dict[type, int] = {}
-        for task in tasks:
-            kind = type(task)
-            if kind is Task and len(vars(task)) == _PLAIN:
-                number = -1
-            else:
-                number = numbers.get(kind, -2) if len(vars(task)) == _PLAIN else -2
-                if number == -2:
-                    number = len(terms)
-                    terms.append(_terms(task))
-                    if len(vars(task)) == _PLAIN:
-                        numbers[kind] = number
-            payload = task.payload
-            if len(payload) > INLINE:
-                frames.append(payload)
-                orders.append((task.id, task.function, b"", task.kind, task.first, task.count, task.weight, 1, number))
-            else:
-                orders.append(
-                    (task.id, task.function, payload, task.kind, task.first, task.count, task.weight, 0, number)
-                )
-        # Tuples instead of Order objects: the same bytes, and no object made for each.
-        self._socket.send(encode(Submit(orders, terms, definitions, again)), frames)  # type: ignore[arg-type]
+        self.line.send(*pack_orders(tasks, definitions, again))
+
+    def _tasks_handed_in(self) -> list[Task]:
+        return [each for each in list(self._handed_in) if isinstance(each, Task)]
 
     def _forget_functions(self) -> None:
-        needed = {task.function for task in (*self.tasks.values(), *self._submitted)}
+        needed = {task.function for task in (*self.tasks.values(), *self._tasks_handed_in())}
         surplus = len(self.known) - FUNCTIONS // 2
         keys = [key for key in list(self.known)[:surplus] if key not in needed]
         for key in keys:
             del self.known[key]
             self._names.pop(key, None)
         if keys:
-            self._socket.send(encode(Forget(keys)))
+            self.line.send(encode(Forget(keys)))
 
     # -- the connection ---------------------------------------------------------------------------------------
 
     def _say_hello(self) -> None:
         facts: dict[str, str | int] = {"pid": os.getpid(), "hostname": socket.gethostname()}
         hello = ClientHello(PROTOCOL, __version__, self.name, self.number, self._instance, self._got, self._keep, facts)
-        self._socket.send(encode(hello))
-
-    def _heed_connection(self) -> None:
-        for change in self._monitor.changes():
-            if change is UP:
-                if self._met:  # it may be another controller, and what was on its way may be lost
-                    self._say_hello()
-                self._met, self._down_since = True, None
-            elif change is DOWN:
-                self._down_since = self._down_since or monotonic()
-            elif change is REFUSED and not self._met:
-                self._lose(
-                    AuthenticationError(
-                        f"the controller at {self._connection.addresses['client']} does not let in this key: the "
-                        f"connection file{_of_path(self._connection)} is not of the controller that runs there"
-                    )
-                )
+        self.line.send(encode(hello))
 
     def _begin(self, welcome: Welcome) -> None:
         """The controller has let us in: for the first time, again, or it is another one."""
         self.number = welcome.number
         if welcome.instance != self._instance:
+            if self._instance:
+                for about in self._greetings:  # engines that are there have done it
+                    self.ask("greet", {**about, "again": True}, _ignore)
             self._instance = welcome.instance
             self._got = self._told_got = 0
             self._defined.clear()
@@ -359,23 +325,14 @@ class Far:
         for start in range(0, len(under_way), MOST):
             self._send(under_way[start : start + MOST], True)
         for ask, _ in list(self._asked.values()):
-            if ask not in self._outgoing:
-                self._socket.send(encode(ask))
+            if ask not in self._handed_in:
+                self.line.send(encode(ask))
         self.on_change()
-
-    def _where_it_was(self) -> ControllerLost:
-        address = self._connection.addresses["client"]
-        what = "was lost and has not come back" if self._met else "does not answer"
-        return ControllerLost(
-            f"the controller at {address} {what} within {self.patience:g} s{_of_path(self._connection, ' (')}: "
-            "is it running? `parpool list` shows the clusters that are"
-        )
 
     def _lose(self, error: BaseException) -> None:
         """There will never be an answer again."""
         if self._failure is None:
             self._failure = error
-            self._down_since = None
             self.engines = {}
             self.on_lost(error)
             self.on_change()
@@ -384,10 +341,9 @@ class Far:
         """End what is under way, with what has broken the connection."""
         error = self._failure
         tasks = list(self.tasks.values())
-        while self._submitted:
-            tasks.append(self._submitted.popleft())
+        tasks += self._tasks_handed_in()
+        self._handed_in.clear()
         self.tasks.clear()
-        self._outgoing.clear()
         for task in tasks:
             for item in range(task.first, task.count):
                 task.door.deliver(task, Ending(ABORTED, item, None, error), None)
@@ -407,34 +363,8 @@ class Far:
 
     def close(self, keep: bool) -> None:
         """Take leave. (Nobody drives any more.)"""
-        if self._met and self._down_since is None:
-            self._socket.send(encode(Leave(keep)))
-        self._heart.close()
-        self._context.close(1.0 if self._down_since is None else 0.0)
-        self._wake.close()
+        self.line.close(encode(Leave(keep)))
 
 
-def _of_path(connection: Any, before: str = " ") -> str:
-    path = getattr(connection, "path", None)
-    if path is None:
-        return ""
-    return f"{before}{path}" + (")" if "(" in before else "")
-
-
-def _terms(task: Task) -> Terms:
-    return Terms(
-        task.retries,
-        task.limit,
-        None if task.targets is None else sorted(task.targets),
-        task.policy,
-        task.patience,
-        task.remembered,
-        _relation(task.after),
-        _relation(task.follow),
-    )
-
-
-def _relation(dependency: Dependency | None) -> Relation | None:
-    if dependency is None:
-        return None
-    return Relation(sorted(dependency.ids), dependency.all, dependency.success, dependency.failure)
+def _ignore(value: Any, error: str) -> None:
+    pass

@@ -128,6 +128,12 @@ def chunk_size(link: Link, function: Function, left: int) -> int:
     return max(1, min(max(share, int(SHORTEST / mean)), int(LONGEST / mean)))
 
 
+def check_chunksize(chunksize: object) -> None:
+    """Raise TypeError for a chunksize that can be none."""
+    if chunksize is not None and not isinstance(chunksize, int):
+        raise TypeError(f"chunksize must be an int, not {chunksize!r}")
+
+
 def map_kind(star: bool, each: bool) -> int:
     """How engines are to run the chunks of a map: ``star``: with argument tuples; ``each``: an outcome an item."""
     return (EACHSTAR if star else EACH) if each else (STARMAP if star else MAP)

@@ -23,7 +23,7 @@ class RemoteLink(BaseLink):
     """A connection to the controller that ``source`` tells of.
 
     Raises ConnectionFileError, AuthenticationError, ProtocolError, or ControllerLost where nobody answers within
-    ``timeout`` seconds.
+    ``timeout`` seconds. ``ending``: what calls fail with that have not ended when this is closed.
     """
 
     _host: Far
@@ -36,12 +36,17 @@ class RemoteLink(BaseLink):
         patience: float = PATIENCE,
         serializer: str = "cloudpickle",
         keep: bool | None = None,
+        ending: Exception | None = None,
     ) -> None:
         super().__init__(FunctionBook(serializer, shared=False))
         self.connection = connection_from(source)
         self._host = far = Far(self.connection, timeout, keep)
         self._name = far.name
         far.on_lost = self._lose
+        far.busy = lambda: bool(self.readers)
+        self._drained = Errand()
+        far.on_drained = self._drained.finish
+        self._ending_error = ending
         forked.here(self)
         try:
             baton = Baton(far)
@@ -56,8 +61,18 @@ class RemoteLink(BaseLink):
         except BaseException:
             self.terminate()
             raise
-        far.patience = patience
+        far.line.patience = patience
         self._next_id = itertools.count((far.number << SHIFT) + 1).__next__
+
+    @property
+    def patience(self) -> float:
+        """Seconds that a lost controller has to come back."""
+        return self._host.line.patience
+
+    @property
+    def serializer(self) -> str:
+        """How what goes by value goes."""
+        return self._book.serializer
 
     def _lose(self, error: BaseException) -> None:
         self.failure = error
@@ -75,9 +90,30 @@ class RemoteLink(BaseLink):
             self._baton.tend()
 
     def drain(self) -> None:
-        """Take nothing more."""
+        """Take nothing more; :meth:`join` waits for the rest."""
         self.check_process()
         self._draining = True
+        if not self._closed:
+            self._host.drain()
+            self._host.wake()
+            self._baton.tend()
+
+    def join(self) -> None:
+        """Wait for the end of all that was submitted, as :meth:`drain` has asked for, and leave."""
+        self.check_process()
+        if not self._closed:
+            self._baton.wait(self._drained)
+            self._callbacks.finish()
+            self.terminate()
+
+    def greet(self, function: Any, args: tuple[Any, ...]) -> None:
+        """Have every engine call a function before all that is submitted from here on, also those that join later.
+
+        Where it raises, that breaks the link.
+        """
+        described = self._book.function(function)
+        self._host.greet(described, self._arguments(args, {}))
+        self._baton.tend()
 
     def terminate(self) -> None:
         """Leave the controller. What has not ended fails here with ControllerLost, and is dropped there."""
@@ -93,7 +129,7 @@ class RemoteLink(BaseLink):
         with self._ending:
             if self._closed:
                 return
-            error = self.failure or ControllerLost("this client was closed")
+            error = self.failure or self._ending_error or ControllerLost("this client was closed")
             for reader in list(self.readers):
                 reader.stop(error)
             self._closed = True

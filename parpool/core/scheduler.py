@@ -20,13 +20,14 @@ from ..status import ABORTED, EXPIRED, KILLED, LOST, OK, UNMET
 from .dispatch import Dispatch
 from .effects import Effects, Ending, Report
 from .ledger import Ledger
+from .returns import Returns
 from .state import ENDED, QUEUED, REVOKING, SENT, WAITING, Engine, Task
 
 if TYPE_CHECKING:
     from random import Random
 
 
-class Scheduler:
+class Scheduler(Returns):
     """Assigns tasks to engines and tracks them until their end. ``rng`` is for policies that draw at random."""
 
     def __init__(self, policy: str = "leastload", rng: Random | None = None) -> None:
@@ -54,54 +55,22 @@ class Scheduler:
         self._dispatch.assign(effects, now)
         return effects
 
-    def engine_joined(self, id: int, now: float, quota: int | None = None) -> Effects:
-        """An engine is there and may be given ``quota`` tasks before it must end (None: no limit)."""
+    def engine_joined(self, id: int, now: float, quota: int | None = None, first: Iterable[Task] = ()) -> Effects:
+        """An engine is there and may be given ``quota`` tasks before it must end (None: no limit).
+
+        ``first``: new tasks for it alone, which it runs before all others.
+        """
         if id in self.engines:
             raise ValueError(f"engine {id} has joined already")
         effects = Effects()
         engine = self.engines[id] = Engine(id, quota, now)
         self._ledger.queues.joined(engine)
+        for task in first:
+            self.tasks[task.id] = task
+            self._ledger.queue(task, effects)
         self._dispatch.relax(engine, effects)
         self._dispatch.assign(effects, now)
         return effects
-
-    def engine_awaited(self, id: int, now: float) -> None:
-        """An engine of an earlier life is thought to be there, with tasks that will be adopted. It gets nothing."""
-        if id in self.engines:
-            raise ValueError(f"engine {id} has joined already")
-        engine = self.engines[id] = Engine(id, None, now)
-        self._ledger.queues.joined(engine)
-        engine.retiring = engine.stopped = True
-
-    def engine_returned(self, id: int, held: Iterable[int], asked: frozenset[int] | None, now: float) -> Effects:
-        """An engine that was cut off, or awaited, says what it holds, after it has reported what has ended.
-
-        Of what it was sent before it was asked (``asked``; None: everything), the rest has never arrived there.
-        """
-        effects = Effects()
-        engine = self.engines[id]
-        has = frozenset(held)
-        lost = [task for task in engine.held.values() if task.id not in has and (asked is None or task.id in asked)]
-        for task in reversed(lost):
-            self._dispatch.release(engine, task)
-            self._ledger.queue(task, effects, front=True)
-        if engine.stopped and asked is None:
-            engine.retiring = engine.stopped = False
-        again = [task.id for task in engine.held.values() if task.state == REVOKING]  # nobody may have told it so
-        if again:
-            effects.revoke.append((id, again))
-        engine.since = now
-        self._dispatch.relax(engine, effects)
-        self._dispatch.assign(effects, now)
-        return effects
-
-    def adopt(self, task: Task, id: int, now: float) -> None:
-        """A task of an earlier life that this engine holds."""
-        engine = self.engines[id]
-        self.tasks[task.id] = task
-        task.state, task.engine = SENT, id
-        engine.held[task.id] = task
-        self._dispatch.adopted(engine, task)
 
     def engine_lost(
         self,

@@ -67,7 +67,7 @@ class Controller:
             station.on_news = self._tell
             station.start()
             station.lost_and_found.past = past
-            self.journal.begin()
+            self.journal.begin(past)
             for id, engine in past.engines.items():
                 station.await_engine(id, *engine)
             self._write_files(session)

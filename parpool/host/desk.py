@@ -14,6 +14,7 @@ from time import monotonic
 from .. import __version__
 from ..core.effects import Effects
 from ..core.scheduler import Scheduler
+from ..core.state import Task
 from ..errors import ProtocolError
 from ..options import EngineSettings
 from ..shm.session import Session
@@ -58,6 +59,10 @@ class Desk:
 
     def _make_deeds(self) -> Deeds:
         return Deeds(self.scheduler, self.members, self._wires, self.blobs)
+
+    def _first_tasks(self, engine: int) -> list[Task]:
+        """What an engine that joins begins with."""
+        return []
 
     def _all_ended(self) -> None:
         raise NotImplementedError
@@ -149,7 +154,7 @@ class Desk:
         if member.stopping or member.failure is not None:
             self._wires.send(member, messages.encode(Stop()))
             return
-        self._perform(self.scheduler.engine_joined(member.id, monotonic(), self._quota))
+        self._perform(self.scheduler.engine_joined(member.id, monotonic(), self._quota, self._first_tasks(member.id)))
         self.on_change()
 
     def _supply(self, member: Member, key: bytes) -> None:

@@ -59,6 +59,7 @@ class LostAndFound:
     def recognise(self, door: Door, tasks: list[Task]) -> list[Task]:
         """Of tasks that a client submits again, those that must be scheduled."""
         alive = self._station.scheduler.tasks
+        door.flush()  # so that all that is on its way is among what is not acknowledged
         on_the_way = _ids(door) if tasks else frozenset()
         return [
             task

@@ -40,20 +40,25 @@ class Journal:
     def read(self) -> Past:
         """What was written before."""
         past = Past()
-        for path in sorted((p for p in self._paths if p.exists()), key=lambda p: p.stat().st_mtime_ns):
+        for path in self._written():
             with suppress(OSError):
                 _read(path, past)
         return past
 
-    def begin(self) -> None:
-        """Begin anew: what was read is over."""
-        for path in self._paths:
-            path.unlink(missing_ok=True)
-        self._open()
+    def begin(self, past: Past) -> None:
+        """Write on, behind what was read: it is true until more is known, and this controller may be killed, too."""
+        written = self._written()
+        self._turn = self._paths.index(written[-1]) if written else 0
+        self._engines = {id: _joined(id, *engine) for id, engine in past.engines.items()}
+        self._open(os.O_APPEND)
+
+    def _written(self) -> list[Path]:
+        """The files that are there, the older one first."""
+        return sorted((path for path in self._paths if path.exists()), key=lambda path: path.stat().st_mtime_ns)
 
     def joined(self, id: int, uid: str, pid: int, hostname: str) -> None:
         """An engine serves."""
-        self._engines[id] = line = f"J {id} {uid} {pid} {hostname or '-'}\n"
+        self._engines[id] = line = _joined(id, uid, pid, hostname)
         self._write(line)
 
     def lost(self, id: int) -> None:
@@ -66,7 +71,7 @@ class Journal:
         self._write(f"G {id} {' '.join(map(str, tasks))}\n")
         if self._size > FULL:
             self._turn = 1 - self._turn
-            self._open()
+            self._open(os.O_TRUNC)
             self._turned = True
 
     def settle(self, engines: Mapping[int, Any]) -> None:
@@ -85,12 +90,14 @@ class Journal:
             for path in self._paths:
                 path.unlink(missing_ok=True)
 
-    def _open(self) -> None:
+    def _open(self, how: int) -> None:
         if self._fd >= 0:
             os.close(self._fd)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | how
         self._fd = os.open(self._paths[self._turn], flags, 0o600)
-        self._size = 0
+        self._size = os.fstat(self._fd).st_size
+        if self._size:
+            self._write("\n")  # behind a line that may be torn
         for line in self._engines.values():
             self._write(line)
 
@@ -105,15 +112,20 @@ class Journal:
             self.failed = str(error)
 
 
+def _joined(id: int, uid: str, pid: int, hostname: str) -> str:
+    return f"J {id} {uid} {pid} {hostname or '-'}\n"
+
+
 def _read(path: Path, past: Past) -> None:
     with open(path, encoding="utf-8", errors="replace") as file:
         for line in file:
             if not line.endswith("\n"):
-                break  # it was killed while it wrote, and the message was not sent
-            what, id, *rest = line.split()
-            if what == "G":
-                past.given.update(dict.fromkeys(map(int, rest), int(id)))
-            elif what == "J":
-                past.engines[int(id)] = (rest[0], int(rest[1]), "" if rest[2] == "-" else rest[2])
-            elif what == "L":
-                past.engines.pop(int(id), None)
+                return  # it was killed while it wrote, and the message was not sent
+            with suppress(ValueError, IndexError):  # a torn line, and another behind it
+                what, id, *rest = line.split()
+                if what == "G":
+                    past.given.update(dict.fromkeys(map(int, rest), int(id)))
+                elif what == "J":
+                    past.engines[int(id)] = (rest[0], int(rest[1]), "" if rest[2] == "-" else rest[2])
+                elif what == "L":
+                    past.engines.pop(int(id), None)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
+from ..wire.requests import Definition
 from .doors import Door
 
 if TYPE_CHECKING:
@@ -50,6 +51,10 @@ class Questions:
     def _on_queue_status(self, door: Door, about: dict[str, Any]) -> Any:
         status = self._controller.station.orders.status()
         return [[key, value] for key, value in status.items()]  # its keys are not all of one type
+
+    def _on_greet(self, door: Door, about: dict[str, Any]) -> Any:
+        function = Definition(bytes(about["key"]), bytes(about["blob"]), str(about["name"]))
+        self._controller.station.greet(door, function, bytes(about["payload"]), bool(about["again"]))
 
     def _on_interrupt(self, door: Door, about: dict[str, Any]) -> Any:
         self._controller.station.orders.interrupt(_ints(about["ids"]))

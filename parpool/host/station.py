@@ -26,6 +26,7 @@ from ..wire.messages import Die, Done, Hello, MalformedFrame, Noted, Outcome, Re
 from ..wire.requests import Came, Definition, Fellow, Gone
 from .doors import Door, Hall
 from .found import LostAndFound
+from .greetings import Greetings
 from .host import Host
 from .journal import Journal
 from .members import Member
@@ -93,6 +94,7 @@ class Station(Host):
         self.on_need = self._no_code
         self.hall = Hall(self.to_client)
         self.lost_and_found = LostAndFound(self)
+        self.greetings = Greetings(self)
         self.perform: Callable[[Effects], None] = self._perform
 
     _wires: Ports
@@ -184,6 +186,9 @@ class Station(Host):
             self.lost_and_found.claim(member.id, message.held)
         elif message.held:  # what it held was given up, and some of it may run elsewhere
             self._wires.tell(member, encode(Revoke(message.held)))
+
+    def _first_tasks(self, engine: int) -> list[Task]:
+        return self.greetings.for_one(engine)
 
     def await_engine(self, id: int, uid: str, pid: int, hostname: str) -> None:
         """An engine of the controller that was here before: it should come back, with what it holds."""
@@ -334,6 +339,14 @@ class Station(Host):
         """A client defines a function."""
         self.known[function.key] = function.blob
         self.on_named(function)
+
+    def greet(self, door: Door, function: Definition, payload: bytes, later_only: bool) -> None:
+        """Have every engine call a function of a client before all that the client submits from here on."""
+        door.functions[function.key] = None
+        self.learn(function)
+        self.greetings.add(door, function.key, payload)
+        if not later_only:
+            self._perform(self.scheduler.submit(self.greetings.for_all(door, function.key, payload), monotonic()))
 
     def forget(self, keys: Iterable[bytes]) -> None:
         """No client will use these functions again."""

@@ -100,6 +100,11 @@ class FunctionBook:
             raise ValueError(f"serializer must be one of {', '.join(map(repr, SERIALIZERS))}, not {serializer!r}")
         self._serializer = serializer
 
+    @property
+    def serializer(self) -> str:
+        """How what goes by value goes."""
+        return self._serializer
+
     def function(self, function: Any) -> Function:
         """Key and blob of a callable. Raises SerializationError where it cannot travel."""
         if type(function) is FunctionType or type(function) is BuiltinFunctionType:

@@ -8,7 +8,7 @@ direction               messages
 client to controller    :class:`ClientHello`, :class:`Submit`, :class:`Abort`, :class:`Got`, :class:`Forget`,
                         :class:`Ask`, :class:`Leave`
 controller to client    :class:`Welcome`, :class:`Refused`, :class:`Delivery`, :class:`Text`, :class:`Came`,
-                        :class:`Gone`, :class:`Answer`, :class:`Over`
+                        :class:`Gone`, :class:`Answer`, :class:`Over`, :class:`Failed`, :class:`Who`
 ======================  =====================================================================================
 
 Nothing is lost where either side, or what lies between, fails for a while. A client keeps what it has submitted until
@@ -220,12 +220,19 @@ class Over(msgspec.Struct, array_like=True, tag=47):
     reason: str
 
 
+class Failed(msgspec.Struct, array_like=True, tag=49):
+    """What this client has every engine begin with has failed on one; ``failure`` is the packed exception."""
+
+    engine: int
+    failure: bytes
+
+
 class Who(msgspec.Struct, array_like=True, tag=48):
     """The controller does not know this client: it should say :class:`ClientHello` again."""
 
 
 FromClient: TypeAlias = ClientHello | Submit | Abort | Got | Forget | Ask | Leave
-ToClient: TypeAlias = Welcome | Refused | Delivery | Text | Came | Gone | Answer | Over | Who
+ToClient: TypeAlias = Welcome | Refused | Delivery | Text | Came | Gone | Answer | Over | Failed | Who
 
 _decode_from_client: Callable[[bytes], FromClient] = msgspec.msgpack.Decoder(FromClient).decode
 _decode_to_client: Callable[[bytes], ToClient] = msgspec.msgpack.Decoder(ToClient).decode

@@ -45,19 +45,22 @@ MAY_IMPORT: dict[str, set[str]] = {
     "host": {"errors", "status", "options", "core", "wire", "net", "hub", "shm"},
     "launch": {"errors", "options"},
     "client": {"errors", "status", "options", "wire", "net", "shm"},
+    # `rc.pool()` gives the face that its users know; loaded when it is called.
+    "client.client": {"errors", "status", "options", "wire", "net", "shm", "pool"},
     # It makes the tasks that it hands to the host.
     "client.link": {"errors", "status", "options", "wire", "net", "shm", "core.state"},
     "client.embedded": {"errors", "wire", "net", "host"},
     "client.control": {"errors", "wire", "net", "host"},  # a part of the link
     # It stands for a host that is elsewhere: its tasks wait for the same outcomes, and are timed alike.
     "client.far": {"errors", "status", "options", "wire", "net", "core.state", "core.effects", "core.credit"},
+    "client.orders": {"wire", "core.state"},
     "pool": {"errors", "options", "client", "launch"},
-    "default": {"errors", "options", "client", "launch", "pool"},
+    "default": {"errors", "options", "client", "launch", "pool", "net.address"},
     "context": {"pool"},
     "patching": {"pool"},
     "magics": {"errors", "client"},
     "executor": {"errors", "options", "client", "launch"},
-    "cluster": {"errors", "options", "client", "launch"},
+    "cluster": {"errors", "options", "client", "launch", "net.address", "net.deaths"},
 }
 
 # These put the parts together, so they may import all of ours but compat.

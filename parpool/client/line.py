@@ -1,0 +1,105 @@
+"""The line from a client to a controller: one socket, what becomes of its connection, and the answer to heartbeats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from time import monotonic
+from typing import Any
+
+from ..errors import AuthenticationError, ControllerLost
+from ..net.heart import Heart
+from ..net.sockets import DOWN, UP, Context, Poller
+from ..net.wake import Wake
+
+
+class Line:
+    """Connected under ``name`` to where ``connection`` says. Whoever steps may use it, and :meth:`wake` any thread.
+
+    ``patience``: seconds that the controller has to come back when it is lost.
+    """
+
+    def __init__(self, connection: Any, name: str, patience: float) -> None:
+        self.patience = patience
+        self._connection = connection
+        self._met = False  #: was there ever somebody?
+        self._down_since: float | None = monotonic()
+        keys = (connection.public_key.encode(), connection.secret_key.encode())
+        host_key = connection.server_key.encode()
+        with ExitStack() as undo:
+            self._wake = Wake()
+            undo.callback(self._wake.close)
+            self._context = Context()
+            undo.callback(self._context.close)
+            self._socket = self._context.dealer(connection.addresses["client"], name, host_key=host_key, keys=keys)
+            self._monitor = self._socket.connect()
+            self._heart = Heart(connection.addresses["heart"], name, host_key=host_key, keys=keys)
+            undo.pop_all()
+        self._poller = Poller()
+        for source in (self._socket, self._monitor, self._wake.fd):
+            self._poller.add(source)
+
+    def send(self, header: bytes, frames: Sequence[bytes] = ()) -> None:
+        """Send a message; returns at once."""
+        self._socket.send(header, frames)
+
+    def receive(self, timeout: float | None) -> tuple[list[bytes] | None, bool]:
+        """The next message, if one comes within ``timeout`` seconds; and whether the connection is a new one.
+
+        Raises AuthenticationError where the controller does not know the key.
+        """
+        frames, again = None, False
+        for source, _ in self._poller.poll(timeout):
+            if source is self._socket.socket:
+                frames = self._socket.receive(wait=False)
+            elif source is self._monitor.socket:
+                again = self._heed_connection()
+            else:
+                self._wake.clear()
+        return frames, again
+
+    def _heed_connection(self) -> bool:
+        again = False
+        for change in self._monitor.changes():
+            if change is UP:
+                again = self._met
+                self._met, self._down_since = True, None
+            elif change is DOWN:
+                self._down_since = self._down_since or monotonic()
+            elif not self._met:
+                raise AuthenticationError(
+                    f"the controller at {self._connection.addresses['client']} does not let in this key: the "
+                    f"connection file {self._of_path()}is not of the controller that runs there"
+                )
+        return again
+
+    def left(self) -> float | None:
+        """Seconds that the controller has to come back; None: it is there."""
+        if self._down_since is None:
+            return None
+        return self._down_since + self.patience - monotonic()
+
+    def lost(self) -> ControllerLost:
+        """The error for a controller that has not come back."""
+        what = "was lost and has not come back" if self._met else "does not answer"
+        return ControllerLost(
+            f"the controller {self._of_path()}at {self._connection.addresses['client']} {what} within "
+            f"{self.patience:g} s: is it running? `parpool list` shows the clusters that are"
+        )
+
+    def _of_path(self) -> str:
+        path = getattr(self._connection, "path", None)
+        return "" if path is None else f"{path} "
+
+    def wake(self) -> None:
+        """End a :meth:`receive` in another thread."""
+        self._wake.set()
+
+    def close(self, last: bytes) -> None:
+        """Send a last message, where somebody is there, and let go of everything."""
+        there = self._met and self._down_since is None
+        if there:
+            self._socket.send(last)
+        self._heart.close()
+        self._context.close(1.0 if there else 0.0)
+        self._wake.close()

@@ -1,0 +1,63 @@
+"""Engines that were out of sight, and what they hold: the part of the scheduler for hosts that outlive connections, and
+that follow one another.
+
+An engine that comes back says what it holds. What it was sent and does not hold, and has not reported, never arrived.
+A host that follows one that died does not know the tasks yet: it awaits the engines of that time, and *adopts* their
+tasks when those are submitted again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .dispatch import Dispatch
+from .effects import Effects
+from .ledger import Ledger
+from .state import REVOKING, SENT, Engine, Task
+
+
+class Returns:
+    """Of the scheduler."""
+
+    engines: dict[int, Engine]
+    tasks: dict[int, Task]
+    _ledger: Ledger
+    _dispatch: Dispatch
+
+    def engine_awaited(self, id: int, now: float) -> None:
+        """An engine of an earlier life is thought to be there, with tasks that will be adopted. It gets nothing."""
+        if id in self.engines:
+            raise ValueError(f"engine {id} has joined already")
+        engine = self.engines[id] = Engine(id, None, now)
+        self._ledger.queues.joined(engine)
+        engine.retiring = engine.stopped = True
+
+    def engine_returned(self, id: int, held: Iterable[int], asked: frozenset[int] | None, now: float) -> Effects:
+        """An engine that was cut off, or awaited, says what it holds, after it has reported what has ended.
+
+        Of what it was sent before it was asked (``asked``; None: everything), the rest has never arrived there.
+        """
+        effects = Effects()
+        engine = self.engines[id]
+        has = frozenset(held)
+        lost = [task for task in engine.held.values() if task.id not in has and (asked is None or task.id in asked)]
+        for task in reversed(lost):
+            self._dispatch.release(engine, task)
+            self._ledger.queue(task, effects, front=True)
+        if engine.stopped and asked is None:
+            engine.retiring = engine.stopped = False
+        again = [task.id for task in engine.held.values() if task.state == REVOKING]  # nobody may have told it so
+        if again:
+            effects.revoke.append((id, again))
+        engine.since = now
+        self._dispatch.relax(engine, effects)
+        self._dispatch.assign(effects, now)
+        return effects
+
+    def adopt(self, task: Task, id: int, now: float) -> None:
+        """A task of an earlier life that this engine holds."""
+        engine = self.engines[id]
+        self.tasks[task.id] = task
+        task.state, task.engine = SENT, id
+        engine.held[task.id] = task
+        self._dispatch.adopted(engine, task)
