@@ -228,10 +228,12 @@ class Far:
                 body += 1
             if task is None:
                 continue
-            if task.count == 1 or result.item + 1 >= task.count:
+            if task.count == 1:
                 del tasks[id]
-            else:
-                task.first = result.item + 1
+            elif not _has_ended(task, result.item):
+                continue  # it has come before
+            elif task.first >= task.count:
+                del tasks[id]
             engine = None if result.engine < 0 else result.engine
             if result.status < 0:
                 task.engine = engine if result.more else None
@@ -345,7 +347,8 @@ class Far:
         self._handed_in.clear()
         self.tasks.clear()
         for task in tasks:
-            for item in range(task.first, task.count):
+            ended = vars(task).get("ended") or ()
+            for item in (each for each in range(task.first, task.count) if each not in ended):
                 task.door.deliver(task, Ending(ABORTED, item, None, error), None)
         asked, self._asked = self._asked, {}
         for _, reply in asked.values():
@@ -364,6 +367,23 @@ class Far:
     def close(self, keep: bool) -> None:
         """Take leave. (Nobody drives any more.)"""
         self.line.close(encode(Leave(keep)))
+
+
+def _has_ended(task: Task, item: int) -> bool:
+    """Note the end of an item; False where it had ended before. (Those of an aborted map do not end in order.)"""
+    ended: set[int] | None = vars(task).get("ended")
+    if ended is None:
+        if item == task.first:
+            task.first += 1
+            return True
+        ended = vars(task).setdefault("ended", set())
+    if item < task.first or item in ended:
+        return False
+    ended.add(item)
+    while task.first in ended:
+        ended.remove(task.first)
+        task.first += 1
+    return True
 
 
 def _ignore(value: Any, error: str) -> None:

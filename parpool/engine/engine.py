@@ -355,14 +355,14 @@ class Engine:
         if self._outbox is not None:
             self._outbox.noted(number)
 
-    def give_back(self, ids: list[int]) -> GivenBack:
-        """Take back tasks, and items of the running one, that have not begun."""
+    def give_back(self, ids: list[int], whole: bool) -> GivenBack:
+        """Take back tasks, and, unless they are to stay ``whole``, items of the running one, that have not begun."""
         self.look()  # they may still be in the socket
         answer = GivenBack([], [], [])
         for id in ids:
             if self._waiting.pop(id, None) is not None:
                 answer.ids.append(id)
-            elif self.items[0] == id and self._outbox is None and (rest := list(self.items[1])):
+            elif not whole and self.items[0] == id and (rest := list(self.items[1])):
                 answer.rests.append((id, rest[0]))
             else:
                 answer.kept.append(id)

@@ -141,7 +141,7 @@ class Warden(threading.Thread):
         except MalformedFrame:
             return
         if isinstance(order, Revoke):
-            self._control.send(encode(self._engine.give_back(order.ids)))
+            self._control.send(encode(self._engine.give_back(order.ids, order.whole)))
         elif isinstance(order, Noted):
             self._engine.noted(order.number)
         elif isinstance(order, Look):

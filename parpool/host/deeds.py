@@ -35,7 +35,7 @@ class Deeds:
             except Exception:  # whatever is wrong behind that door, the rest must come about
                 log.exception("an outcome of task %d could not be delivered", task.id)
         for id, ids in effects.revoke:
-            self._tell(id, Revoke(ids))
+            self._revoke(id, ids)
         for id, task_id, item in effects.interrupt:
             self._tell(id, Interrupt(task_id, item))
         for id in effects.kill:
@@ -70,6 +70,9 @@ class Deeds:
         fresh = member.lane is not None and len(self._engines[id].held) == len(tasks)
         header = encode(Work(calls, functions, forget, fresh))  # type: ignore[arg-type]
         self._wires.send(member, header, frames, fresh)
+
+    def _revoke(self, id: int, ids: list[int]) -> None:
+        self._tell(id, Revoke(ids))
 
     def _tell(self, id: int, order: ToControl) -> None:
         member = self._members.by_id.get(id)

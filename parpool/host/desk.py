@@ -184,8 +184,8 @@ class Desk:
         if gone:
             self._lose(gone)
 
-    def _lose(self, gone: list[str]) -> None:
-        """These engines are no more."""
+    def _lose(self, gone: list[str], silent: bool = False) -> None:
+        """These engines are no more, or do not answer."""
         for uid in gone:  # what they had sent
             if (member := self.members.by_address.get(uid.encode())) is not None:
                 self._receive_lane(member)
@@ -193,7 +193,7 @@ class Desk:
         while self._receive_work():
             pass
         self._receive_control()
-        for death in self.members.bury(gone):
+        for death in self.members.bury(gone, silent):
             self._perform(
                 self.scheduler.engine_lost(
                     death.member.id,

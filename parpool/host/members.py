@@ -136,14 +136,17 @@ class Members:
         if member is not None:
             self._crew.kill(member.uid)
 
-    def bury(self, uids: list[str]) -> Iterator[Death]:
-        """Take leave of engines whose processes have ended."""
+    def bury(self, uids: list[str], silent: bool = False) -> Iterator[Death]:
+        """Take leave of engines whose processes have ended, or are thought to have, as they are ``silent``."""
         for uid in uids:
             member = self.by_address.pop(uid.encode(), None)
             if member is None:
                 continue
             del self.by_id[member.id]
             self.failure = member.failure or self.failure
+            if silent:  # it may still run what it holds, and begin the rest of it
+                yield Death(member, self._crew.ended(uid), [], None, False)
+                continue
             detail = self._postmortem.words(self._crew.ended(uid), member.recorder)
             self.staff.ended(uid, failed=member.failure is not None)
             recording = Recording.read(member.recorder) if member.recorder else None

@@ -72,6 +72,10 @@ class Ports(Wires):
             self._poller.add(socket)
             self._what[socket.socket] = names[name]
 
+    def tell_one(self, uid: bytes, order: bytes) -> None:
+        """Send an order to an engine by its address, whether it is a member or not."""
+        self._control.send(uid, order)
+
     def ask_who(self, uid: bytes) -> bool:
         """Have an engine introduce itself again; False where it is not connected."""
         return self._work.send(uid, encode(Who())) and self._control.send(uid, encode(Look()))

@@ -149,11 +149,12 @@ class Station(Host):
                 self.on_client_lost(name)
                 continue
             log.warning("engine %s does not answer: it is taken for dead", member.uid)
-            self._guests.told[member.uid] = f"pid {member.pid} on {member.hostname or 'this machine'} does not answer"
+            where = f"pid {member.pid} on {member.hostname or 'an unknown machine'} ({member.uid})"
+            self._guests.told[member.uid] = f"{where} does not answer"
             self.ghosts[name] = member.id
             if len(self.ghosts) > GHOSTS:
                 del self.ghosts[next(iter(self.ghosts))]
-            self._lose([member.uid])
+            self._lose([member.uid], silent=True)
         for member in self.members:
             self._note(member)
 
@@ -276,14 +277,16 @@ class Station(Host):
         self._guests.told[member.uid] = f"pid {member.pid} has left"
         self._lose([member.uid])
 
-    def _lose(self, gone: list[str]) -> None:
+    def _lose(self, gone: list[str], silent: bool = False) -> None:
         for uid in gone:
             member = self.members.by_address.get(uid.encode())
             if member is not None:
                 self.pulse.forget(member.address)
                 self.journal.lost(member.id)
                 log.info("engine %d is lost", member.id)
-        super()._lose(gone)
+                where = f"pid {member.pid} on {member.hostname or 'an unknown machine'} ({member.uid})"
+                self._guests.told.setdefault(uid, f"{where} is gone")
+        super()._lose(gone, silent)
 
     def _kill(self, uid: str) -> None:
         member = self.members.by_address.get(uid.encode())
@@ -305,8 +308,8 @@ class Station(Host):
 
     def dismiss(self) -> None:
         """Have all engines end now: the controller does."""
-        for member in self.members:
-            self._wires.tell(member, encode(Die()))
+        for address in (*self.members.by_address, *self.ghosts):
+            self._wires.tell_one(address, encode(Die()))
 
     # -- clients ----------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.effects import Effects
 from ..core.state import Task
 from ..hub.records import Store
+from ..wire.messages import Revoke
 from ..wire.requests import Definition
 from .deeds import Deeds
 from .journal import Journal
@@ -89,3 +90,14 @@ class StationDeeds(Deeds):
         super().perform(effects)
         if effects.deliver:
             self.on_delivered(effects.deliver)
+
+    def _revoke(self, id: int, ids: list[int]) -> None:
+        # The parts of a task that is cut have numbers that mean nothing to a controller that follows this one. So only
+        # what is to be dropped is cut.
+        held = self._engines[id].held
+        dropped = [each for each in ids if each in held and held[each].aborting]
+        others = [each for each in ids if each not in dropped]
+        if dropped:
+            self._tell(id, Revoke(dropped))
+        if others:
+            self._tell(id, Revoke(others, True))

@@ -141,9 +141,10 @@ class Printed(msgspec.Struct, array_like=True, tag=14):
 
 
 class Revoke(msgspec.Struct, array_like=True, tag=20):
-    """Give back these tasks, or the last items of them, if they have not begun."""
+    """Give back these tasks, or the last items of them, if they have not begun. ``whole``: no items of one that runs."""
 
     ids: list[int]
+    whole: bool = False
 
 
 class Interrupt(msgspec.Struct, array_like=True, tag=21):

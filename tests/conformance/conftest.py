@@ -1,10 +1,54 @@
-"""Puts this folder on the path: the tests' tasks must be importable here and in every process they start."""
+"""The engines of the tests of rows: those of a Pool, and those of a cluster, by the same fixtures.
+
+And it puts this folder on the path: the tests' tasks must be importable here and in every process they start.
+"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 HERE = str(Path(__file__).resolve().parent)
 if HERE not in sys.path:
     sys.path.insert(0, HERE)
+
+from rows import Gate, Home, cluster, warm_pool  # noqa: E402  # by the path above
+
+from parpool import Client, Pool  # noqa: E402
+
+EVERYWHERE = ("pool", "cluster")
+
+
+@pytest.fixture(scope="module", params=EVERYWHERE)
+def home(request: pytest.FixtureRequest) -> Iterator[Home]:
+    """Engines, as many as the module says by ENGINES, for all its tests."""
+    engines = getattr(request.module, "ENGINES", 2)
+    if request.param == "cluster":
+        with cluster(engines) as rc, rc.pool() as pool:
+            yield Home(pool, rc)
+    else:
+        with warm_pool(engines) as pool:
+            yield Home(pool, pool.client)
+
+
+@pytest.fixture
+def pool(home: Home) -> Pool:
+    """A pool on the engines."""
+    return home.pool
+
+
+@pytest.fixture
+def rc(home: Home) -> Client:
+    """The client of the engines, whose namespaces are clear."""
+    home.client.clear()
+    return home.client
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    """Holds tasks; opened at the end of the test, whatever becomes of it."""
+    with Gate(tmp_path) as made:
+        yield made

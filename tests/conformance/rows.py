@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from parpool import Pool, TaskTimeout
+from parpool import Client, Pool, TaskTimeout
 
 PATIENCE = 20.0  #: seconds until a test gives up on what must come about
 
@@ -26,6 +31,56 @@ def warm_pool(engines: int = 2) -> Iterator[Pool]:
             pool.apply_async(time.sleep, (5,), task_timeout=0.01).get(PATIENCE)
         yield pool
     pool.join()
+
+
+@dataclass
+class Home:
+    """Where engines are, and who knows them."""
+
+    pool: Pool
+    client: Client
+
+
+@contextmanager
+def cluster(engines: int) -> Iterator[Client]:
+    """The client of a cluster in processes of its own, with everything in a folder of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PARPOOL_DIR": folder}
+        run = partial(subprocess.Popen, env=environment)
+        controller = run([sys.executable, "-c", CONTROLLER, folder])
+        others: list[subprocess.Popen[bytes]] = []
+        try:
+            path = Path(folder, "engine.json")
+            until(lambda: path.exists() or controller.poll() is not None)
+            others += [run([sys.executable, "-c", ENGINE, str(path)]) for _ in range(engines)]
+            rc = Client(Path(folder, "client.json"))
+            try:
+                assert rc.wait_for_engines(engines, PATIENCE)
+                rc.load_balanced_view().map_async(abs, [-1] * 8).add_done_callback(lambda result: None)
+                yield rc
+            finally:
+                rc.close()
+        finally:
+            controller.terminate()
+            controller.wait(PATIENCE)
+            for engine in others:
+                engine.wait(PATIENCE)
+
+
+CONTROLLER = """
+import sys
+from pathlib import Path
+from parpool.host.controller import main
+from parpool.options import ControllerSettings
+main(ControllerSettings(Path(sys.argv[1])))
+"""
+ENGINE = """
+import sys
+from parpool.engine.engine import main
+from parpool.net.address import read
+from parpool.options import EngineSettings
+main(EngineSettings.from_connection(read(sys.argv[1])))
+"""
 
 
 def until(condition: Callable[[], Any]) -> Any:

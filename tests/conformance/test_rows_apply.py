@@ -27,7 +27,6 @@ from parpool import (
     DependencyTimeout,
     ImpossibleDependency,
     InvalidDependency,
-    Pool,
     Reference,
     RemoteError,
     SerializationError,
@@ -37,23 +36,7 @@ from parpool import (
 PLACE = "of the module"  #: the global that ``place`` sees
 
 
-@pytest.fixture(scope="module")
-def pool() -> Iterator[Pool]:
-    with warm_pool(4) as made:
-        yield made
-
-
-@pytest.fixture
-def rc(pool: Pool) -> Client:
-    client = pool.client
-    client.clear()
-    return client
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Gate]:
-    with Gate(tmp_path) as made:
-        yield made
+ENGINES = 4
 
 
 def same(value: Any) -> Any:

@@ -56,12 +56,6 @@ def own() -> Iterator[Client]:
         yield made.client
 
 
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Gate]:
-    with Gate(tmp_path) as made:
-        yield made
-
-
 def same(value: Any) -> Any:
     return value
 

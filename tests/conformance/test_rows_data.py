@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import sessions
-from rows import PATIENCE, warm_pool
+from rows import PATIENCE
 
 import parpool
-from parpool import AsyncResult, Client, CompositeError, Pool, Reference, RemoteError
+from parpool import AsyncResult, Client, CompositeError, Reference, RemoteError
 
 SCRIPT = """\
 import math
@@ -28,17 +28,7 @@ def mysquare(x):
 """
 
 
-@pytest.fixture(scope="module")
-def pool() -> Iterator[Pool]:
-    with warm_pool(4) as made:
-        yield made
-
-
-@pytest.fixture
-def rc(pool: Pool) -> Client:
-    client = pool.client
-    client.clear()
-    return client
+ENGINES = 4
 
 
 @pytest.fixture
@@ -424,7 +414,7 @@ def test_G1_scatter(rc: Client, dview: Any) -> None:
     ids=["range", "list", "tuple", "str", "bytes", "iterator", "generator", "dict", "empty", "array"],
 )
 def test_G1_any_sequence(dview: Any, items: Any, parts: list[Any]) -> None:
-    dview.scatter("a", items)
+    dview.scatter("a", items() if callable(items) else items)  # each can be used up only once
     assert dview["a"] == parts
 
 

@@ -7,12 +7,12 @@ import itertools
 import os
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from rows import PATIENCE, Gate, at_prompt, fail, fail_through, through, until, warm_pool
+from rows import PATIENCE, Gate, at_prompt, fail, fail_through, through, until
 
 import parpool
 from parpool import (
@@ -34,26 +34,9 @@ from parpool import (
 )
 
 
-@pytest.fixture(scope="module")
-def pool() -> Iterator[Pool]:
-    with warm_pool() as made:
-        yield made
-
-
-@pytest.fixture
-def rc(pool: Pool) -> Client:
-    return pool.client
-
-
 @pytest.fixture
 def lview(rc: Client) -> LoadBalancedView:
     return rc.load_balanced_view()
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Gate]:
-    with Gate(tmp_path) as made:
-        yield made
 
 
 def pids(rc: Client) -> list[int]:

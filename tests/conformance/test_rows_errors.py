@@ -12,12 +12,11 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from rows import PATIENCE, Gate, at_prompt, fail, through, until, warm_pool
+from rows import PATIENCE, Gate, at_prompt, fail, through, until
 
 import parpool
 from parpool import (
@@ -36,23 +35,6 @@ from parpool import (
     UnmetDependency,
 )
 from parpool.wire.remote import collect_exceptions
-
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[Pool]:
-    with warm_pool() as made:
-        yield made
-
-
-@pytest.fixture
-def rc(pool: Pool) -> Client:
-    return pool.client
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Gate]:
-    with Gate(tmp_path) as made:
-        yield made
 
 
 def caught(result: AsyncResult, kind: Any = Exception) -> Any:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rows import PATIENCE, Gate, fail, through, until, warm_pool
+from rows import PATIENCE, Gate, fail, through, until
 
 from parpool import (
     AsyncResult,
@@ -34,17 +34,6 @@ from parpool import (
 from parpool.client.view import View
 
 
-@pytest.fixture(scope="module")
-def pool() -> Iterator[Pool]:
-    with warm_pool() as made:
-        yield made
-
-
-@pytest.fixture
-def rc(pool: Pool) -> Client:
-    return pool.client
-
-
 @pytest.fixture(params=["direct", "balanced", "one engine", "balanced subset"])
 def view(request: pytest.FixtureRequest, rc: Client) -> View:
     """Every sort of view."""
@@ -55,12 +44,6 @@ def view(request: pytest.FixtureRequest, rc: Client) -> View:
         "balanced subset": rc.load_balanced_view([1]),
     }
     return made[request.param]
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Gate]:
-    with Gate(tmp_path) as made:
-        yield made
 
 
 def tenth_power(x: int) -> int:

@@ -13,34 +13,17 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rows import PATIENCE, Gate, fail, fail_through, through, until, warm_pool
+from rows import PATIENCE, Gate, fail, fail_through, through, until
 
 import parpool
 from parpool import AsyncResult, Client, CompositeError, Pool, Reference, RemoteError, TaskAborted
 from parpool.errors import ResultTimeout
-
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[Pool]:
-    with warm_pool() as made:
-        yield made
-
-
-@pytest.fixture
-def rc(pool: Pool) -> Client:
-    return pool.client
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Gate]:
-    with Gate(tmp_path) as made:
-        yield made
 
 
 def tell(number: int) -> int:
