@@ -320,8 +320,9 @@ class Far:
                     self.ask("greet", {**about, "again": True}, _ignore)
             self._instance = welcome.instance
             self._got = self._told_got = 0
-            self._defined.clear()
-            self._defined.extend(Definition(key, blob, self._names[key]) for key, blob in list(self.known.items()))
+        # All of them, also for one that knew us: what defined them may have been lost.
+        self._defined.clear()
+        self._defined.extend(Definition(key, blob, self._names[key]) for key, blob in list(self.known.items()))
         self.engines = {each.id: each for each in welcome.engines}
         under_way = list(self.tasks.values())
         for start in range(0, len(under_way), MOST):

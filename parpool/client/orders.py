@@ -46,6 +46,7 @@ def _terms(task: Task) -> Terms:
         task.remembered,
         _relation(task.after),
         _relation(task.follow),
+        sorted(vars(task).get("ended") or ()),
     )
 
 

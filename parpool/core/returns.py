@@ -8,7 +8,7 @@ tasks when those are submitted again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from .dispatch import Dispatch
 from .effects import Effects
@@ -53,6 +53,21 @@ class Returns:
         self._dispatch.relax(engine, effects)
         self._dispatch.assign(effects, now)
         return effects
+
+    def restore(self, task: Task, ranges: Mapping[int, tuple[int, int]], ended: frozenset[int]) -> list[Task]:
+        """A task that was cut in an earlier life: its parts, to be adopted or submitted each by itself.
+
+        ``ranges``: the items of those that are known, by id, ``ended``: items that have ended.
+        """
+        return self._ledger.parts.restore(task, ranges, ended)
+
+    def parts_of(self, id: int) -> Iterable[int]:
+        """The ids of the parts of a task: of most, its own alone."""
+        return self._ledger.parts.of(id)
+
+    def can_be_told(self, id: int) -> bool:
+        """If this task were cut, would a later life know its parts?"""
+        return self._ledger.parts.can_tell(id)
 
     def adopt(self, task: Task, id: int, now: float) -> None:
         """A task of an earlier life that this engine holds."""

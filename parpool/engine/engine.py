@@ -87,6 +87,7 @@ class Engine:
         self._waiting: dict[int, Call] = {}  #: those of them that have not begun
         self._flushed = 0.0
         self._busy = False  #: is the main thread running tasks?
+        self._needs = b""  #: key of the code that the main thread waits for
         self._begun = -1  #: id of the task that was taken from those that wait, until its outcome is noted
         self.current = -1  #: id of the task whose code is running
         self.item = 0  #: the item of it
@@ -207,9 +208,11 @@ class Engine:
         with self._wire:
             self._flush()
             self.namespace.drop(key)
+            self._needs = key
             self._send(encode(Need(key)))
             while not self.namespace.knows(key):
                 self._receive()
+            self._needs = b""
 
     def _flush(self) -> None:
         """Send the outcomes that wait. Under the wire lock."""
@@ -299,6 +302,8 @@ class Engine:
             self._lane = near
             self._poller.add(near.fd)
         self._work.send(encode(self._hello(held)))
+        if self._needs:
+            self._work.send(encode(Need(self._needs)))
 
     def _on_interrupt(self, signum: int, frame: object) -> None:
         # Ctrl-C at a terminal reaches engines too, and is the parent's to answer.

@@ -258,6 +258,8 @@ def _fields(terms: Terms) -> dict[str, Any]:
         fields["patience"] = terms.patience
     if terms.remembered:
         fields["remembered"] = True
+    if terms.ended:
+        fields["ended"] = frozenset(terms.ended)
     for name in ("after", "follow"):
         relation: Relation | None = getattr(terms, name)
         if relation is not None:

@@ -20,7 +20,19 @@ from ..options import EngineSettings
 from ..shm.session import Session
 from ..wire import messages
 from ..wire.failure import pack_failure
-from ..wire.messages import Done, Farewell, Hello, MalformedFrame, Need, Outcome, Printed, Refused, Stop, Work
+from ..wire.messages import (
+    Done,
+    Farewell,
+    GivenBack,
+    Hello,
+    MalformedFrame,
+    Need,
+    Outcome,
+    Printed,
+    Refused,
+    Stop,
+    Work,
+)
 from .blobs import Blobs
 from .deeds import Deeds
 from .members import Crew, Member, Members
@@ -174,7 +186,10 @@ class Desk:
             if isinstance(answer, Hello):
                 self._heed_return(uid)
             elif member is not None:
-                self._perform(self.scheduler.given_back(member.id, answer.ids, answer.kept, monotonic(), answer.rests))
+                self._given_back(member, answer)
+
+    def _given_back(self, member: Member, answer: GivenBack) -> None:
+        self._perform(self.scheduler.given_back(member.id, answer.ids, answer.kept, monotonic(), answer.rests))
 
     # -- deaths -----------------------------------------------------------------------------------------------
 

@@ -61,11 +61,22 @@ class LostAndFound:
         alive = self._station.scheduler.tasks
         door.flush()  # so that all that is on its way is among what is not acknowledged
         on_the_way = _ids(door) if tasks else frozenset()
-        return [
-            task
-            for task in tasks
-            if task.id not in alive and task.id not in on_the_way and not self._has_begun(door, task)
-        ]
+        new = [task for task in tasks if task.id not in on_the_way and not any(map(alive.__contains__, self._of(task)))]
+        return [part for task in new for part in self._parts(task) if not self._has_begun(door, part)]
+
+    def _of(self, task: Task) -> Iterable[int]:
+        """The ids under which a task may be scheduled here."""
+        return self._station.scheduler.parts_of(task.id)
+
+    def _parts(self, task: Task) -> list[Task]:
+        """A task, or its parts, where it was cut before."""
+        ended = vars(task).pop("ended", frozenset())
+        cuts, parts = self.past.cuts, self.past.parts.pop(task.id, {})
+        if not (ended or parts or task.id in cuts):
+            return [task]
+        ranges = {id: (first, min(count, cuts.get(id, count))) for id, (first, count) in parts.items()}
+        ranges[task.id] = (task.first, min([cuts.get(task.id, task.count), *(each for each in ended)]))
+        return self._station.scheduler.restore(task, ranges, ended)
 
     def _has_begun(self, door: Door, task: Task) -> bool:
         """Deal with a task that an engine was given before; False where none was, or it never got there."""

@@ -23,6 +23,9 @@ class Past:
 
     engines: dict[int, tuple[str, int, str]] = field(default_factory=dict)  #: id: name, pid and machine
     given: dict[int, int] = field(default_factory=dict)  #: the engine that a task was given to last
+    #: of a task that was cut, the items of its parts that were given to an engine: whole, part, first item and count
+    parts: dict[int, dict[int, tuple[int, int]]] = field(default_factory=dict)
+    cuts: dict[int, int] = field(default_factory=dict)  #: of a task, or a part, that was cut: the first item that went
 
 
 class Journal:
@@ -74,11 +77,24 @@ class Journal:
             self._open(os.O_TRUNC)
             self._turned = True
 
+    def cut(self, id: int, item: int) -> None:
+        """The items of a task, or of a part, from this one on are no longer its own."""
+        self._write(f"C {id} {item}\n")
+
+    def part(self, id: int, whole: int, first: int, count: int) -> None:
+        """A part is about to be given to an engine."""
+        self._write(f"P {whole} {id} {first} {count}\n")
+
     def settle(self, engines: Mapping[int, Any]) -> None:
         """Where a new file was begun: write into it who holds what, as the one before the last is gone."""
         if self._turned:
             self._turned = False
             for id, engine in engines.items():
+                for task in engine.held.values():
+                    if task.count > 1:
+                        self.cut(task.id, task.count)
+                    if task.whole is not None:
+                        self.part(task.id, task.whole, task.first, task.count)
                 self._write(f"G {id} {' '.join(map(str, engine.held))}\n")
 
     def close(self, remove: bool) -> None:
@@ -125,6 +141,10 @@ def _read(path: Path, past: Past) -> None:
                 what, id, *rest = line.split()
                 if what == "G":
                     past.given.update(dict.fromkeys(map(int, rest), int(id)))
+                elif what == "P":
+                    past.parts.setdefault(int(id), {})[int(rest[0])] = (int(rest[1]), int(rest[2]))
+                elif what == "C":
+                    past.cuts[int(id)] = int(rest[0])
                 elif what == "J":
                     past.engines[int(id)] = (rest[0], int(rest[1]), "" if rest[2] == "-" else rest[2])
                 elif what == "L":

@@ -22,7 +22,7 @@ from ..options import EngineSettings
 from ..shm.session import Session
 from ..wire import messages
 from ..wire.failure import pack_failure
-from ..wire.messages import Die, Done, Hello, MalformedFrame, Noted, Outcome, Revoke, encode
+from ..wire.messages import Die, Done, GivenBack, Hello, MalformedFrame, Noted, Outcome, Revoke, encode
 from ..wire.requests import Came, Definition, Fellow, Gone
 from .doors import Door, Hall
 from .found import LostAndFound
@@ -103,6 +103,7 @@ class Station(Host):
     def _make_deeds(self) -> StationDeeds:
         deeds = StationDeeds(self.scheduler, self.members, self._wires, self.blobs)
         deeds.journal = self.journal
+        deeds.can_be_told = self.scheduler.can_be_told
         return deeds
 
     def _open_session(self) -> Session:
@@ -217,6 +218,7 @@ class Station(Host):
         if member.joined and asked is None:
             return  # nobody has asked
         member.receipts.begin(hello.first)
+        member.known.clear()  # what was on its way may be lost
         if not member.joined:
             member.joined = True
             self.journal.joined(member.id, member.uid, member.pid, member.hostname)
@@ -265,6 +267,13 @@ class Station(Host):
             self.lost_and_found.keep(member.id, [each for each in outcomes if each.id not in tasks], self.hall.source)
         return super()._report(member, outcomes)
 
+    def _given_back(self, member: Member, answer: GivenBack) -> None:
+        held = self.scheduler.engines[member.id].held if member.id in self.scheduler.engines else {}
+        for id, item in answer.rests:
+            if id in held:
+                self.journal.cut(id, item)
+        super()._given_back(member, answer)
+
     def _note(self, member: Member) -> None:
         """Let an engine forget what has arrived."""
         receipts = member.receipts
@@ -299,6 +308,8 @@ class Station(Host):
             self._wires.tell(member, encode(Die()))
 
     def _no_code(self, key: bytes) -> bytes:
+        if key in self.known:  # it was on its way, and was lost
+            return self.known[key]
         return b"E" + pack_failure(SerializationError("the engine has no such code, and its client sent none"))
 
     def retire(self, ids: Iterable[int]) -> None:

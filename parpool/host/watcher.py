@@ -75,6 +75,7 @@ class StationDeeds(Deeds):
     """Carries out effects, and lets others see them: first the journal, then the world, then the hub."""
 
     journal: Journal
+    can_be_told: Callable[[int], bool]
     on_delivered: Callable[[Sequence[tuple[Task, Any, int | None]]], None] = staticmethod(lambda deliveries: None)
     on_printed: Callable[[Task, int, str], None] = staticmethod(lambda task, stream, text: None)
 
@@ -86,18 +87,20 @@ class StationDeeds(Deeds):
     def perform(self, effects: Effects) -> None:
         """Do what the scheduler asks for."""
         for id, tasks in effects.send:
+            for task in tasks:
+                if task.whole is not None:
+                    self.journal.part(task.id, task.whole, task.first, task.count)
             self.journal.given(id, [task.id for task in tasks])
         super().perform(effects)
         if effects.deliver:
             self.on_delivered(effects.deliver)
 
     def _revoke(self, id: int, ids: list[int]) -> None:
-        # The parts of a task that is cut have numbers that mean nothing to a controller that follows this one. So only
-        # what is to be dropped is cut.
-        held = self._engines[id].held
-        dropped = [each for each in ids if each in held and held[each].aborting]
-        others = [each for each in ids if each not in dropped]
-        if dropped:
-            self._tell(id, Revoke(dropped))
-        if others:
-            self._tell(id, Revoke(others, True))
+        # A controller that follows this one must be able to tell the parts of a task that is cut.
+        told = self.can_be_told
+        whole = [each for each in ids if not told(each)]
+        if whole:
+            ids = [each for each in ids if told(each)]
+            self._tell(id, Revoke(whole, True))
+        if ids:
+            self._tell(id, Revoke(ids))

@@ -26,7 +26,7 @@ import msgspec
 from .messages import _MALFORMED, PROTOCOL, MalformedFrame
 
 #: A task's number is that of its client, shifted by this, and the client's own count.
-SHIFT = 40
+SHIFT = 36
 
 #: Clients are numbered below this, so that tasks' numbers stay clear of those that the scheduler gives to parts.
 CLIENTS = 1 << 21
@@ -52,6 +52,7 @@ class Terms(msgspec.Struct, array_like=True, frozen=True):
     remembered: bool = False
     after: Relation | None = None
     follow: Relation | None = None
+    ended: list[int] = []  #: items behind ``first`` that have ended, of a task that is submitted again
 
 
 class Order(msgspec.Struct, array_like=True, gc=False, frozen=True):

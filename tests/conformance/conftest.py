@@ -15,7 +15,7 @@ HERE = str(Path(__file__).resolve().parent)
 if HERE not in sys.path:
     sys.path.insert(0, HERE)
 
-from rows import Gate, Home, cluster, warm_pool  # noqa: E402  # by the path above
+from rows import PATIENCE, Gate, Home, cluster, warm_pool  # noqa: E402  # by the path above
 
 from parpool import Client, Pool  # noqa: E402
 
@@ -28,6 +28,7 @@ def home(request: pytest.FixtureRequest) -> Iterator[Home]:
     engines = getattr(request.module, "ENGINES", 2)
     if request.param == "cluster":
         with cluster(engines) as rc, rc.pool() as pool:
+            pool.map_async(abs, [-1] * 8, 1, callback=lambda value: None).get(PATIENCE)
             yield Home(pool, rc)
     else:
         with warm_pool(engines) as pool:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -56,7 +57,9 @@ def cluster(engines: int) -> Iterator[Client]:
             rc = Client(Path(folder, "client.json"))
             try:
                 assert rc.wait_for_engines(engines, PATIENCE)
-                rc.load_balanced_view().map_async(abs, [-1] * 8).add_done_callback(lambda result: None)
+                called = threading.Event()  # the threads that are started with their first use are no test's leftover
+                rc.load_balanced_view().map_async(abs, [-1] * 8).add_done_callback(lambda result: called.set())
+                assert called.wait(PATIENCE)
                 yield rc
             finally:
                 rc.close()
