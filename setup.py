@@ -11,7 +11,12 @@ HERE = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "parpool/__init__.py").read_text("utf-8"), re.M)
 assert VERSION, "parpool/__init__.py has no __version__"
 
-EXTRAS = {"numpy": ["numpy>=1.23"], "dill": ["dill>=0.3.6"]}
+EXTRAS = {
+    "numpy": ["numpy>=1.23"],
+    "dill": ["dill>=0.3.6"],
+    "db": ["sqlalchemy>=2"],
+    "postgresql": ["sqlalchemy>=2", "psycopg[binary]>=3.1"],
+}
 
 setup(
     name="parpool",
@@ -27,8 +32,17 @@ setup(
     package_dir={"parpool.compat": "compat"},
     package_data={"parpool": ["py.typed"]},
     python_requires=">=3.10",
-    install_requires=["pyzmq>=25", "msgspec>=0.18", "cloudpickle>=3", "tqdm>=4.60"],
-    extras_require={**EXTRAS, "all": sorted(sum(EXTRAS.values(), []))},
+    install_requires=[
+        "pyzmq>=25",
+        "msgspec>=0.18",
+        "cloudpickle>=3",
+        "tqdm>=4.60",
+        "click>=8.1",
+        "rich>=13",
+        "platformdirs>=3",
+    ],
+    entry_points={"console_scripts": ["parpool = parpool.cli:main"]},
+    extras_require={**EXTRAS, "all": sorted({each for extra in EXTRAS.values() for each in extra})},
     zip_safe=False,  # a zipped package's py.typed is not seen by type checkers
     keywords="multiprocessing pool parallel distributed zeromq cluster",
     classifiers=[

@@ -1,6 +1,7 @@
 """``python -m parpool script.py args…``: run a script, or a module, with parpool's Pool in place of multiprocessing's.
 
-The script finds ``__main__``, ``sys.argv`` and ``sys.path`` as plain Python gives them, and ends with the same status.
+``python -m parpool start`` and the like are commands of the command line (`parpool.cli`). The script finds ``__main__``,
+``sys.argv`` and ``sys.path`` as plain Python gives them, and ends with the same status.
 """
 
 from __future__ import annotations
@@ -15,13 +16,17 @@ from importlib.machinery import ModuleSpec, SourceFileLoader, SourcelessFileLoad
 from types import CodeType, ModuleType, TracebackType
 from typing import Any
 
+#: The commands of `parpool.cli`: their names stand here, too, so that a script is run without it.
+COMMANDS = ("run", "start", "stop", "status", "list", "controller", "engine")
 
-def main(argv: list[str] | None = None) -> None:
+
+def main(argv: list[str] | None = None, prog: str = "python -m parpool") -> None:
     """Parse the options, patch, and become the script."""
     parser = argparse.ArgumentParser(
-        prog="python -m parpool",
+        prog=prog,
         usage="%(prog)s [options] (script.py | -m module) [args ...]",
         description="Run a script with parpool's Pool in the place of multiprocessing's.",
+        epilog=f"Commands, each with its own --help: {', '.join(COMMANDS)}.",
     )
     parser.add_argument("-m", dest="module", action="store_true", help="what follows is a module, as for python -m")
     parser.add_argument("--retries", type=int, help="runs that a task may have again when its engine dies (default: 0)")
@@ -125,4 +130,9 @@ def _become(module: ModuleType, code: CodeType) -> None:
 _kept: list[ModuleType] = []
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] and sys.argv[1] in COMMANDS:  # a script of that name is ./start, or start.py
+        from .cli import main as command
+
+        command(prog="python -m parpool")
+    else:
+        main()

@@ -84,12 +84,10 @@ class Pool:
         self._plain = self._terms or None  # None costs a call nothing
         self._progress = progress
         self._crew = LocalCrew(self._ctx, initializer, tuple(initargs))
-        self._link: EmbeddedLink | RemoteLink
         if client is not None:
-            self._link = cluster_link(client, initializer, tuple(initargs), serializer)
+            self._link: EmbeddedLink | RemoteLink = cluster_link(client, initializer, tuple(initargs), serializer)
         else:
-            book = serializer or "cloudpickle"
-            self._link = EmbeddedLink(self._crew, size, quota=maxtasksperchild, serializer=book)
+            self._link = EmbeddedLink(self._crew, size, maxtasksperchild, serializer or "cloudpickle")
         self._state = RUN
         # Ends the engines when the pool is forgotten, and before the interpreter ends.
         self._terminate = util.Finalize(self, self._link.terminate, exitpriority=15)

@@ -25,7 +25,7 @@ class EmbeddedLink(BaseLink):
 
     _host: Host
 
-    def __init__(self, crew: Any, places: int, *, quota: int | None = None, serializer: str = "cloudpickle") -> None:
+    def __init__(self, crew: Any, places: int, quota: int | None = None, serializer: str = "cloudpickle") -> None:
         super().__init__(FunctionBook(serializer), quota)
         self._crew = crew
         self._host = host = Host(crew, places, quota=quota)

@@ -18,7 +18,7 @@ from ..core.credit import Paces
 from ..core.effects import Ending
 from ..core.state import Task
 from ..errors import AuthenticationError, ControllerLost, ProtocolError
-from ..status import ABORTED, UNMET
+from ..status import ABORTED, OK, UNMET
 from ..wire.failure import unpack_failure
 from ..wire.functions import Function
 from ..wire.messages import PROTOCOL, MalformedFrame, encode
@@ -44,11 +44,12 @@ from ..wire.requests import (
     to_client,
 )
 from .line import Line
-from .orders import pack_orders
+from .orders import deliver, has_ended, pack_orders
 
 LOOK_EVERY = 0.25  #: seconds between looks at what has arrived, while nobody waits for anything
 GOT_EVERY = 16  #: deliveries that are acknowledged at once
 MOST = 2048  #: tasks in one message
+REMEMBERED = 65536  #: ends of tasks, for those that depend on them and must be submitted again
 FUNCTIONS = 2048  #: that the controller is asked to keep; more only while tasks need them
 
 
@@ -79,6 +80,7 @@ class Far:
         self._names: dict[bytes, str] = {}
         self._asked: dict[int, tuple[Ask, Callable[[Any, str], None]]] = {}
         self._questions = 0
+        self._ends: dict[int, tuple[bool, int | None]] = {}  #: of tasks that others may depend on, the last ones
         self._greetings: list[dict[str, Any]] = []
         self._got = self._told_got = 0
         self._failure: BaseException | None = None
@@ -230,14 +232,19 @@ class Far:
                 continue
             if task.count == 1:
                 del tasks[id]
-            elif not _has_ended(task, result.item):
+            elif not has_ended(task, result.item):
                 continue  # it has come before
             elif task.first >= task.count:
                 del tasks[id]
             engine = None if result.engine < 0 else result.engine
+            if task.remembered and id not in tasks:
+                self._ends[id] = result.status == OK and not vars(task).get("failed"), engine
+            elif result.status != OK:
+                task.failed = True
             if result.status < 0:
                 task.engine = engine if result.more else None
-                task.door.deliver(task, Ending(result.status, result.item, engine, result.payload.decode()), engine)
+                reason = result.payload.decode("utf-8", "replace")
+                deliver(task, Ending(result.status, result.item, engine, reason), engine)
                 continue
             if result.status == UNMET:
                 task.excluded = frozenset(result.more or ())
@@ -247,9 +254,11 @@ class Far:
                 function, spent, calls = task.function, 0.0, 0
             spent += result.completed - result.started
             calls += task.weight if task.count == 1 else 1
-            task.door.deliver(task, result, engine)
+            deliver(task, result, engine)
         if calls:
             learn(function, spent, calls)
+        while len(self._ends) > REMEMBERED:
+            del self._ends[next(iter(self._ends))]
         if body > 1:
             self._acknowledge()  # the large ones are not to be kept for long
 
@@ -289,7 +298,7 @@ class Far:
 
     def _send(self, tasks: list[Task], again: bool) -> None:
         definitions = [self._defined.popleft() for _ in range(len(self._defined))]
-        self.line.send(*pack_orders(tasks, definitions, again))
+        self.line.send(*pack_orders(tasks, definitions, again, self._ends))
 
     def _tasks_handed_in(self) -> list[Task]:
         return [each for each in list(self._handed_in) if isinstance(each, Task)]
@@ -319,6 +328,8 @@ class Far:
                 for about in self._greetings:  # engines that are there have done it
                     self.ask("greet", {**about, "again": True}, _ignore)
             self._instance = welcome.instance
+
+        if not welcome.again:
             self._got = self._told_got = 0
         # All of them, also for one that knew us: what defined them may have been lost.
         self._defined.clear()
@@ -350,7 +361,7 @@ class Far:
         for task in tasks:
             ended = vars(task).get("ended") or ()
             for item in (each for each in range(task.first, task.count) if each not in ended):
-                task.door.deliver(task, Ending(ABORTED, item, None, error), None)
+                deliver(task, Ending(ABORTED, item, None, error), None)
         asked, self._asked = self._asked, {}
         for _, reply in asked.values():
             reply(None, str(error))
@@ -368,23 +379,6 @@ class Far:
     def close(self, keep: bool) -> None:
         """Take leave. (Nobody drives any more.)"""
         self.line.close(encode(Leave(keep)))
-
-
-def _has_ended(task: Task, item: int) -> bool:
-    """Note the end of an item; False where it had ended before. (Those of an aborted map do not end in order.)"""
-    ended: set[int] | None = vars(task).get("ended")
-    if ended is None:
-        if item == task.first:
-            task.first += 1
-            return True
-        ended = vars(task).setdefault("ended", set())
-    if item < task.first or item in ended:
-        return False
-    ended.add(item)
-    while task.first in ended:
-        ended.remove(task.first)
-        task.first += 1
-    return True
 
 
 def _ignore(value: Any, error: str) -> None:

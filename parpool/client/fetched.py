@@ -106,7 +106,8 @@ def submit_again(link: Any, owner: object, records: Records, request: dict[str, 
     """Submit a task that the hub told of, as a new one."""
     result = ViewResult(link, owner, records)
     function = Function(request["function"], request["blob"], request["name"])
-    terms: dict[str, Any] = {"kind": request["kind"], "remembered": True}
+    terms: dict[str, Any] = {"kind": request["kind"], "count": request["count"], "weight": request["weight"]}
+    terms["remembered"] = True
     for name in ("retries", "limit", "policy"):
         if request[name]:
             terms[name] = request[name]

@@ -1,19 +1,27 @@
-"""Tasks as they travel to a controller."""
+"""Tasks as they travel to a controller, and their outcomes as they come back."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..core.state import Dependency, Task
 from ..wire.messages import INLINE, encode
 from ..wire.requests import Definition, Relation, Submit, Terms
 
+log = logging.getLogger("parpool")
+
 _PLAIN = 4  #: attributes of a task that has nothing but its class's terms
 
 
-def pack_orders(tasks: Sequence[Task], functions: list[Definition], again: bool) -> tuple[bytes, list[bytes]]:
-    """Header and frames of a :class:`~parpool.wire.requests.Submit`."""
+Ends = Mapping[int, "tuple[bool, int | None]"]  #: of tasks: with success, and the engine
+
+
+def pack_orders(
+    tasks: Sequence[Task], functions: list[Definition], again: bool, ends: Ends
+) -> tuple[bytes, list[bytes]]:
+    """Header and frames of a :class:`~parpool.wire.requests.Submit`. ``ends`` are needed of tasks submitted again."""
     orders: list[tuple[Any, ...]] = []
     frames: list[bytes] = []
     terms: list[Terms] = []
@@ -33,7 +41,14 @@ def pack_orders(tasks: Sequence[Task], functions: list[Definition], again: bool)
             payload, apart = b"", 1
         orders.append((task.id, task.function, payload, task.kind, task.first, task.count, task.weight, apart, number))
     # Tuples instead of Order objects: the same bytes, and no object made for each.
-    return encode(Submit(orders, terms, functions, again)), frames  # type: ignore[arg-type]
+    needed = _named(tasks) if again else ()
+    told = [(id, *ends[id]) for id in needed if id in ends]
+    return encode(Submit(orders, terms, functions, again, told)), frames  # type: ignore[arg-type]
+
+
+def _named(tasks: Sequence[Task]) -> set[int]:
+    """The tasks that these depend on."""
+    return {id for task in tasks for each in (task.after, task.follow) if each is not None for id in each.ids}
 
 
 def _terms(task: Task) -> Terms:
@@ -54,3 +69,28 @@ def _relation(dependency: Dependency | None) -> Relation | None:
     if dependency is None:
         return None
     return Relation(sorted(dependency.ids), dependency.all, dependency.success, dependency.failure)
+
+
+def deliver(task: Task, outcome: Any, engine: int | None) -> None:
+    """Hand an outcome to whoever waits for it."""
+    try:
+        task.door.deliver(task, outcome, engine)
+    except Exception:  # whatever is wrong behind that door, the rest must come about
+        log.exception("an outcome of task %d could not be delivered", task.id)
+
+
+def has_ended(task: Task, item: int) -> bool:
+    """Note the end of an item; False where it had ended before. (Those of an aborted map do not end in order.)"""
+    ended: set[int] | None = vars(task).get("ended")
+    if ended is None:
+        if item == task.first:
+            task.first += 1
+            return True
+        ended = vars(task).setdefault("ended", set())
+    if item < task.first or item in ended:
+        return False
+    ended.add(item)
+    while task.first in ended:
+        ended.remove(task.first)
+        task.first += 1
+    return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from ..errors import ControllerLost, ParpoolError
@@ -231,8 +232,10 @@ class RemoteControl:
         gathering = Gathering(0)
         self._gatherings.append(gathering)
         self._look()
-        self._baton.wait(gathering)
+        came = self._baton.wait(gathering, timeout)
         self._check()
+        if not came:
+            raise self._far.line.lost()
 
     def wait_for(self, count: int, timeout: float | None) -> bool:
         """Wait until ``count`` engines serve; False when ``timeout`` seconds went by first."""
@@ -244,7 +247,7 @@ class RemoteControl:
         self._look()
         came = self._baton.wait(gathering, timeout)
         self._check()
-        if not came and gathering in self._gatherings:
+        with suppress(ValueError):
             self._gatherings.remove(gathering)
         return came and len(self._far.engines) >= count
 
@@ -252,5 +255,6 @@ class RemoteControl:
         lost = self._far.lost
         for gathering in self._gatherings[:]:
             if lost or (self._far.number and len(self._far.engines) >= gathering.count):
-                self._gatherings.remove(gathering)
+                with suppress(ValueError):  # another thread looks, too
+                    self._gatherings.remove(gathering)
                 gathering.finish()

@@ -94,7 +94,7 @@ def _check_engine(scheduler: Scheduler, engine: Engine) -> None:
     _require(scheduler.engines[engine.id] is engine, "an engine under another id", engine)
     cost = sum(task.cost for task in held)
     _require(isclose(engine.load, cost, rel_tol=1e-6, abs_tol=1e-9), "load", engine, engine.load, cost)
-    if len(held) > 1:
+    if len(held) > 1 and not any(task.adopted for task in held):
         _require(engine.load <= 2 * BATCH + 1e-9, "something is queued behind a long task", engine, engine.load)
     _require(engine.quota is None or engine.quota >= 0, "an engine was given more tasks than it may get", engine)
     limited = sum(task.limit is not None for task in held)
@@ -110,11 +110,12 @@ def _check_registers(scheduler: Scheduler) -> None:
     dispatch, queues = scheduler._dispatch, scheduler._ledger.queues
     engines = scheduler.engines
     spent = {id for id, engine in engines.items() if engine.retiring or engine.quota == 0}
-    idle = {id for id, engine in engines.items() if not engine.held and id not in spent}
+    awaited = {id for id, engine in engines.items() if engine.awaited}
+    idle = {id for id, engine in engines.items() if not engine.held and id not in spent | awaited}
     _require(dispatch.idle.keys() == idle, "idle", dispatch.idle.keys() ^ idle)
     _require(dispatch.open.keys() >= idle, "an idle engine is not open", idle - dispatch.open.keys())
-    _require(dispatch.open.keys() <= engines.keys() - spent, "an engine that gets nothing more is open")
-    for id in spent:
+    _require(dispatch.open.keys() <= engines.keys() - spent - awaited, "an engine that gets nothing more is open")
+    for id in spent - awaited:
         _require(engines[id].held or engines[id].stopped, "an engine that is done was not stopped", id)
     for engine in dispatch.open.values():
         waiting = queues.ready or engine.own or engine.groups

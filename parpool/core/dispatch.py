@@ -108,6 +108,7 @@ class Dispatch:
     def release(self, engine: Engine, task: Task) -> None:
         """Take a task back from the engine that holds it and has not begun it."""
         del engine.held[task.id]
+        task.adopted = False
         engine.load -= task.cost
         if task.limit is not None:
             engine.limited -= 1
@@ -122,6 +123,8 @@ class Dispatch:
         self.deep.note(engine)
         if engine.limited or id in self.limits.holders:
             self.limits.note(engine)
+        if engine.awaited:
+            return
         if engine.retiring or engine.quota == 0:
             self.open.pop(id, None)
             self.idle.pop(id, None)

@@ -9,6 +9,7 @@ tasks when those are submitted again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import inf
 
 from .dispatch import Dispatch
 from .effects import Effects
@@ -30,22 +31,21 @@ class Returns:
             raise ValueError(f"engine {id} has joined already")
         engine = self.engines[id] = Engine(id, None, now)
         self._ledger.queues.joined(engine)
-        engine.retiring = engine.stopped = True
+        engine.awaited = True
+        engine.since = inf  # no time is up before it is back
 
-    def engine_returned(self, id: int, held: Iterable[int], asked: frozenset[int] | None, now: float) -> Effects:
+    def engine_returned(self, id: int, held: Iterable[int], now: float) -> Effects:
         """An engine that was cut off, or awaited, says what it holds, after it has reported what has ended.
 
-        Of what it was sent before it was asked (``asked``; None: everything), the rest has never arrived there.
+        It takes nothing that is on its way. So the rest of what it was sent has never arrived there.
         """
         effects = Effects()
         engine = self.engines[id]
+        engine.awaited = False
         has = frozenset(held)
-        lost = [task for task in engine.held.values() if task.id not in has and (asked is None or task.id in asked)]
-        for task in reversed(lost):
+        for task in reversed([task for task in engine.held.values() if task.id not in has]):
             self._dispatch.release(engine, task)
             self._ledger.queue(task, effects, front=True)
-        if engine.stopped and asked is None:
-            engine.retiring = engine.stopped = False
         again = [task.id for task in engine.held.values() if task.state == REVOKING]  # nobody may have told it so
         if again:
             effects.revoke.append((id, again))
@@ -73,6 +73,15 @@ class Returns:
         """A task of an earlier life that this engine holds."""
         engine = self.engines[id]
         self.tasks[task.id] = task
-        task.state, task.engine = SENT, id
+        task.state, task.engine, task.adopted = SENT, id, True
+        # In front: it was sent before all that is sent from here on.
+        later = [each for each in engine.held.values() if not each.adopted]
+        for each in later:
+            del engine.held[each.id]
         engine.held[task.id] = task
+        engine.held.update((each.id, each) for each in later)
         self._dispatch.adopted(engine, task)
+
+    def recall(self, id: int, success: bool, engine: int | None) -> None:
+        """A task of an earlier life has ended so; others may depend on it."""
+        self._ledger.graph.remember(id, success, engine)

@@ -95,7 +95,8 @@ class Scheduler(Returns):
         begun = list(engine.held)
         if known:
             # In the order sent; if the running one has ended for us, so has everything before it.
-            begun = begun[: begun.index(running[0]) + 1] if running and running[0] in engine.held else []
+            ended = begun[: begun.index(running[0]) + 1] if running and running[0] in engine.held else []
+            begun = [id for id in begun if engine.held[id].adopted and id not in ended] + ended
         engine.retiring = engine.stopped = True  # nothing more for it
         self._take_in(engine, reports, effects, dead=True)
         del self.engines[id]
@@ -126,7 +127,7 @@ class Scheduler(Returns):
             self.stale += len(reports)
             return effects
         self._take_in(engine, reports, effects)
-        engine.since = now
+        engine.since = inf if engine.awaited else now
         engine.asked = -1
         self._dispatch.relax(engine, effects)
         self._dispatch.assign(effects, now)

@@ -18,7 +18,7 @@ REVOKING = "revoking"  #: sent, and asked back
 ENDED = "ended"  #: its last outcome is delivered; the scheduler has forgotten it
 
 MOVES: dict[str, frozenset[str]] = {
-    NEW: frozenset({WAITING, QUEUED, ENDED}),
+    NEW: frozenset({WAITING, QUEUED, SENT, ENDED}),  #: SENT: adopted
     WAITING: frozenset({QUEUED, ENDED}),
     QUEUED: frozenset({SENT, ENDED}),
     SENT: frozenset({QUEUED, REVOKING, ENDED}),
@@ -75,6 +75,7 @@ class Task:
     excluded: frozenset[int] | None = None  #: engines that said UNMET
     aborting: bool = False  #: asked back in order to be dropped
     whole: int | None = None  #: id of the task that it was cut from
+    adopted: bool = False  #: an engine has held it since an earlier life, and may have begun it
 
     def __init__(self, id: int, function: bytes = b"", payload: Any = b"", door: Any = None, **more: Any) -> None:
         self.id = id
@@ -145,6 +146,7 @@ class Engine:
         "retiring",
         "stopped",
         "killed",
+        "awaited",
     )
 
     def __init__(self, id: int, quota: int | None, now: float) -> None:
@@ -161,6 +163,7 @@ class Engine:
         self.retiring = False  #: it gets nothing more
         self.stopped = False  #: the host was asked to let it end
         self.killed = False  #: the host was asked to end it
+        self.awaited = False  #: of an earlier life, and not back yet: it gets nothing
 
     def __repr__(self) -> str:
         return f"<Engine {self.id} holds {len(self.held)}>"

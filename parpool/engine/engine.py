@@ -12,7 +12,7 @@ import signal
 import socket
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from time import time
 from typing import Any
 
@@ -20,9 +20,6 @@ import msgspec
 
 from .. import __version__
 from ..errors import ProtocolError, TaskTimeout
-from ..net import lane
-from ..net.heart import Heart
-from ..net.sockets import Context, Poller
 from ..options import EngineSettings
 from ..shm.recorder import Recorder
 from ..wire import reference
@@ -31,6 +28,7 @@ from ..wire.messages import (
     EACH,
     HOW,
     PROTOCOL,
+    Begin,
     Call,
     Farewell,
     GivenBack,
@@ -42,19 +40,17 @@ from ..wire.messages import (
     Stop,
     Who,
     Work,
-    done_header,
     encode,
     to_engine,
 )
 from . import output, verbs
 from .crash import crash_reported
+from .mail import Mail
 from .namespace import Namespace
-from .outbox import Outbox
 from .run import Runner
 from .warden import Warden
 
 FLUSH = 0.002  #: seconds of short tasks between two messages
-LINGER = 2.0  #: seconds that the last outcomes have to leave the process
 
 
 class Engine:
@@ -62,31 +58,15 @@ class Engine:
 
     def __init__(self, settings: EngineSettings, names: dict[str, Any] | None = None) -> None:
         self.namespace = Namespace(names)
-        self._settings = settings
-        self._context = Context()
-        uid, host_key = settings.uid, settings.host_key
-        keys = settings.keys if settings.heart else None
-        self._work = self._context.dealer(settings.work, uid, host_key=host_key, keys=keys)
-        control = self._context.dealer(settings.control, uid, host_key=host_key, keys=keys)
-        self._outbox = Outbox() if settings.heart else None
-        self._heart: Heart | None = None
-        monitor = None
-        if keys is not None:
-            self._work.connect_plainly()
-            monitor = control.connect()
-            self._heart = Heart(settings.heart, uid, host_key=host_key, keys=keys)
-        self._lane = lane.join(settings.lane, uid) if settings.lane else None
-        self._by_lane = False  #: may the next message take the lane?
-        self._poller = Poller()
-        self._poller.add(self._work)
-        if self._lane is not None:
-            self._poller.add(self._lane.fd)
+        self._mail = Mail(settings)
         self._recorder = Recorder(settings.recorder)
         self._wire = threading.RLock()
         self._calls: deque[Call | None] = deque()  #: received, in order; None: stop
         self._waiting: dict[int, Call] = {}  #: those of them that have not begun
         self._flushed = 0.0
-        self._busy = False  #: is the main thread running tasks?
+        self.busy = False  #: is the main thread running tasks?
+        self._said = 0  #: how often this engine has introduced itself again
+        self._taken: int | None = 0  #: the number of the last message with tasks; None: none are taken now
         self._needs = b""  #: key of the code that the main thread waits for
         self._begun = -1  #: id of the task that was taken from those that wait, until its outcome is noted
         self.current = -1  #: id of the task whose code is running
@@ -101,14 +81,16 @@ class Engine:
         verbs.use(self.namespace.names)
         verbs.forget = self.namespace.forget
         self._runner = Runner(self.namespace, self._recorder, self)
-        self._warden = Warden(self, control, settings, monitor)
+        self._warden = Warden(self, self._mail, settings)
         signal.signal(signal.SIGINT, self._on_interrupt)
+        if self._mail.lasting:
+            signal.signal(signal.SIGTERM, lambda signum, frame: self.end_by_signal())
         self._warden.start()
 
     def serve(self) -> None:
         """Run tasks until told to stop. Raises ProtocolError where the host refuses this engine."""
         with self._wire:
-            self._work.send(encode(self._hello(None)))
+            self._mail.send(encode(self._hello(None)))
             while True:
                 if not self._calls:
                     self._flush()
@@ -117,7 +99,7 @@ class Engine:
                     self._flush()
                     return
                 else:
-                    self._busy = True
+                    self.busy = True
                     if len(self._calls) > 1 or self._calls[0].kind & HOW >= EACH:
                         self._warden.watch()
                     self._wire.release()
@@ -125,26 +107,22 @@ class Engine:
                         self._run()
                     finally:
                         self._wire.acquire()
-                        self._busy = False
+                        self.busy = False
 
     def _hello(self, held: list[int] | None) -> Hello:
-        if self._outbox is None:
+        if not self._mail.lasting:
             return Hello(PROTOCOL, __version__, os.getpid())
-        return Hello(PROTOCOL, __version__, os.getpid(), socket.gethostname(), held, self._outbox.first)
+        return Hello(PROTOCOL, __version__, os.getpid(), socket.gethostname(), held, *self._mail.numbers, self._said)
 
     def fail(self, error: BaseException) -> None:
         """Say that this engine cannot serve, because its initializer raised."""
         with self._wire:
-            self._work.send(encode(Farewell(pack_failure(error))))
+            self._mail.send(encode(Farewell(pack_failure(error))))
 
     def close(self) -> None:
         """End the warden and the sockets; what was sent has a moment to leave."""
         self._warden.end()
-        if self._heart is not None:
-            self._heart.close()
-        if self._lane is not None:
-            self._lane.close()
-        self._context.close(LINGER)
+        self._mail.close(encode(Farewell(b"")))
         self._recorder.close()
 
     # -- the main thread --------------------------------------------------------------------------------------
@@ -158,6 +136,7 @@ class Engine:
             calls.popleft()
             self._begun = call.id  # first: it is always in one of the two
             if waiting.get(call.id) is not call or waiting.pop(call.id, None) is None:
+                self._begun = -1
                 continue  # it was given back, and perhaps sent again
             completed = run(call)
             self._begun = -1
@@ -180,7 +159,7 @@ class Engine:
         with self._wire:
             if payload is not None:
                 count, pending = recorder.take()
-                self._send_outcomes(count + 1, pending + outcome, [payload])
+                self._mail.send_outcomes(count + 1, pending + outcome, [payload])
             else:
                 self._flush()
                 recorder.write(outcome)
@@ -191,7 +170,7 @@ class Engine:
         if not self._wire.acquire(blocking=threading.get_ident() != self._warden.ident):
             return False
         try:
-            self._send(encode(Printed(id, stream, text)))
+            self._mail.send(encode(Printed(id, stream, text)))
             return True
         finally:
             self._wire.release()
@@ -209,7 +188,7 @@ class Engine:
             self._flush()
             self.namespace.drop(key)
             self._needs = key
-            self._send(encode(Need(key)))
+            self._mail.send(encode(Need(key)))
             while not self.namespace.knows(key):
                 self._receive()
             self._needs = b""
@@ -218,47 +197,12 @@ class Engine:
         """Send the outcomes that wait. Under the wire lock."""
         recorder = self._recorder
         if recorder.pending:
-            self._send_outcomes(*recorder.take())
+            self._mail.send_outcomes(*recorder.take())
         recorder.turn()  # also where they were sent before: by the warden, or in front of a large one
-
-    def _send_outcomes(self, count: int, outcomes: bytes, frames: Sequence[bytes] = ()) -> None:
-        """Send outcomes, encoded one behind the other. Under the wire lock."""
-        outbox = self._outbox
-        self._send(done_header(count, outcomes) if outbox is None else outbox.put(count, outcomes, frames), frames)
-
-    def _send(self, header: bytes, frames: Sequence[bytes] = ()) -> None:
-        """Send a message, by the lane where it may take it. Under the wire lock."""
-        if not self._by_lane or frames or not self._lane or not self._lane.send(header):
-            self._by_lane = False
-            self._work.send(header, frames)
 
     def _receive(self, wait: bool = True) -> bool:
         """Take in what has come, after a wait for it unless told not to; was there anything? Under the wire lock."""
-        near, came = self._lane, False
-        if near is None:
-            frames = self._work.receive(wait)
-        else:
-            if wait:
-                ready = self._poller.poll(None)
-                if len(ready) == 1 and ready[0][0] == near.fd:  # as most often: no look at the other one
-                    return self._take_from_lane(near)
-            frames = self._work.receive(wait=False)
-            while self._take_from_lane(near):  # it was sent before
-                came = True
-        if frames is not None:
-            self._take_in(frames)
-        return came or frames is not None
-
-    def _take_from_lane(self, near: lane.Lane) -> bool:
-        message = near.receive()
-        if message is not None:
-            self._take_in([message])
-            return True
-        if near.ended and self._lane is not None:
-            self._poller.remove(near.fd)
-            self._lane = None
-            near.close()
-        return False
+        return self._mail.receive(self._take_in, wait)
 
     def _take_in(self, frames: list[bytes]) -> None:
         """A message from the host. Under the wire lock."""
@@ -267,8 +211,10 @@ class Engine:
         except MalformedFrame:
             return
         if isinstance(message, Work):
+            if message.number and not self._is_next(message.number):
+                return
             if message.fresh:
-                self._by_lane = True
+                self._mail.by_lane = True
             if message.functions or message.forget:
                 self.namespace.learn(message.functions, message.forget)
             body = 1
@@ -284,8 +230,21 @@ class Engine:
             self._calls.append(None)
         elif isinstance(message, Who):
             self._introduce()
+        elif isinstance(message, Begin):
+            if message.said == self._said:
+                self._taken = 0
         elif isinstance(message, Refused):
             raise ProtocolError(f"the host refuses this engine: {message.reason}")
+
+    def _is_next(self, number: int) -> bool:
+        """Is this the next message with tasks? Where one was lost, the controller is told so."""
+        if self._taken is None:
+            return False  # it was sent before what was said last was heard
+        if number == self._taken + 1:
+            self._taken = number
+            return True
+        self._introduce()
+        return False
 
     def _introduce(self) -> None:
         """Say again what may not have arrived, and what this engine holds. Under the wire lock."""
@@ -294,20 +253,18 @@ class Engine:
         if self._begun >= 0:
             held.append(self._begun)
         self._flush_late()
-        if self._outbox is not None:
-            for header, frames in self._outbox.kept():
-                self._work.send(header, frames)
-        self._by_lane = False
-        if self._lane is None and self._settings.lane and (near := lane.join(self._settings.lane, self._settings.uid)):
-            self._lane = near
-            self._poller.add(near.fd)
-        self._work.send(encode(self._hello(held)))
+        self._mail.send_again()
+        self._said += 1
+        self._taken = None
+        self._mail.send(encode(self._hello(held)))
         if self._needs:
-            self._work.send(encode(Need(self._needs)))
+            self._mail.send(encode(Need(self._needs)))
 
     def _on_interrupt(self, signum: int, frame: object) -> None:
-        # Ctrl-C at a terminal reaches engines too, and is the parent's to answer.
+        # Ctrl-C at a terminal reaches engines too, and is the parent's to answer; one without a parent ends.
         if self.current < 0:
+            if self._break < 0 and self._mail.lasting:
+                self.end_by_signal()
             self._break = -1  # what was to be broken off has ended meanwhile
             return
         if (self.current, self.item) == self._overdue:
@@ -316,6 +273,12 @@ class Engine:
         elif self.current == self._break:
             self._break = -1
             self._raise(KeyboardInterrupt())
+
+    def end_by_signal(self) -> None:
+        """End this process: in order where it is idle; at once where a task runs, which could catch what is raised."""
+        if self.busy:
+            os._exit(0)
+        raise SystemExit(0)
 
     def _raise(self, error: BaseException) -> None:
         """Raise in the task, but not in the middle of a piece of its output."""
@@ -326,7 +289,7 @@ class Engine:
 
     def send_late(self) -> bool:
         """Send what has been waiting while a task runs; False when there is nothing to watch over any more."""
-        if not self._busy:
+        if not self.busy:
             return False
         if self.capture is not None:
             self.capture.flush_late()
@@ -342,7 +305,7 @@ class Engine:
     def _flush_late(self) -> None:
         count, outcomes = self._recorder.take()
         if count:
-            self._send_outcomes(count, outcomes)
+            self._mail.send_outcomes(count, outcomes)
 
     def look(self) -> bool:
         """Take in what is in the socket; False where the main thread is at it, and will do so."""
@@ -357,8 +320,7 @@ class Engine:
 
     def noted(self, number: int) -> None:
         """The outcomes in the messages up to this number have arrived."""
-        if self._outbox is not None:
-            self._outbox.noted(number)
+        self._mail.noted(number)
 
     def give_back(self, ids: list[int], whole: bool) -> GivenBack:
         """Take back tasks, and, unless they are to stay ``whole``, items of the running one, that have not begun."""

@@ -34,6 +34,11 @@ class Outbox:
             kept.popleft()
 
     @property
+    def last(self) -> int:
+        """The number of the last message."""
+        return self._number
+
+    @property
     def first(self) -> int:
         """The number of the first that is still needed, or of the next."""
         try:

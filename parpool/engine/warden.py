@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..net import deaths
-from ..net.sockets import DOWN, UP, Dealer, Monitor, Poller
+from ..net.sockets import DOWN, UP, Monitor, Poller
 from ..net.wake import Wake
 from ..options import EngineSettings
 from ..shm.session import sweep
@@ -25,6 +25,7 @@ from ..wire.messages import PROTOCOL, Break, Die, Hello, Look, MalformedFrame, N
 
 if TYPE_CHECKING:
     from .engine import Engine
+    from .mail import Mail
 
 LATE = 0.010  #: seconds that a finished outcome may wait behind the next task
 CHECK_PARENT = 0.5  #: seconds between looks at the parent, where the system cannot tell us
@@ -37,15 +38,15 @@ log = logging.getLogger("parpool")
 class Warden(threading.Thread):
     """Owns the control socket."""
 
-    def __init__(self, engine: Engine, control: Dealer, settings: EngineSettings, monitor: Monitor | None) -> None:
+    def __init__(self, engine: Engine, mail: Mail, settings: EngineSettings) -> None:
         super().__init__(name="parpool-warden", daemon=True)
         self._engine = engine
-        self._control = control
+        self._control = mail.control
         self._host_pid = settings.host_pid
         self._settings = settings
-        self._monitor = monitor  #: of the connection to a controller
-        self._met = False  #: was there ever one?
-        self._alone_since: float | None = None if monitor is None else monotonic()  #: without a controller
+        self._monitors = mail.monitors
+        self._met: set[Monitor] = set()  #: those whose connections were made at least once
+        self._alone_since: float | None = monotonic() if mail.lasting else None  #: without a controller
         self._to_look = False  #: the main thread was at the work socket
         self._wake = Wake()
         self._watching = False
@@ -76,21 +77,22 @@ class Warden(threading.Thread):
         poller.add(self._wake.fd)
         if parent is not None:
             poller.add(parent)
-        if self._monitor is not None:
-            poller.add(self._monitor)
+        for monitor in self._monitors:
+            poller.add(monitor)
         idle = None if parent is not None or not self._host_pid else CHECK_PARENT
         while not self._ending:
             wait = LATE if self._watching or self._to_look else idle
             ready = dict(poller.poll(self._patience() if wait is None and self._alone_since is not None else wait))
-            if self._monitor is not None and self._monitor.socket in ready:
-                self._heed_connection(self._monitor)
+            for monitor in self._monitors:
+                if monitor.socket in ready:
+                    self._heed_connection(monitor)
             if parent in ready or (parent is None and self._host_pid and not deaths.alive(self._host_pid)):
                 self._orphaned()
             if self._wake.fd in ready:
                 self._wake.clear()
             while (frames := self._control.receive(wait=False)) is not None:
                 self._obey(frames)
-            if self._to_look and self._engine.look():
+            if self._to_look and (self._engine.look() or not self._engine.busy):
                 self._to_look = False
             if self._watching:
                 # Taken back first: a batch that begins in this moment sets it again, and wakes us.
@@ -121,12 +123,13 @@ class Warden(threading.Thread):
     def _heed_connection(self, monitor: Monitor) -> None:
         for change in monitor.changes():
             if change is UP:
-                if self._met:  # it may be another one, and what was on its way may be lost
+                if monitor in self._met:  # it may be another controller, and what was on its way may be lost
                     self._control.send(encode(Hello(PROTOCOL, __version__, os.getpid(), socket.gethostname())))
-                self._met, self._alone_since = True, None
+                self._met.add(monitor)
+                self._alone_since = None
             elif change is DOWN:
                 self._alone_since = self._alone_since or monotonic()
-            elif not self._met:
+            elif monitor not in self._met:
                 log.error("the controller at %s does not let in the key of this engine", self._settings.control)
                 os._exit(REFUSED_KEY)
 

@@ -105,6 +105,9 @@ class Clients:
         again = door is not None and hello.instance == self._instance
         if door is None:
             door = self._admit(hello)
+            if door is None:
+                self._send(address, Refused("another client has its number: connect anew"))
+                return
         door.facts = hello.facts
         door.keep = self._keep if hello.keep is None else hello.keep
         door.here = True
@@ -113,11 +116,12 @@ class Clients:
         if again:
             door.again(hello.got)
 
-    def _admit(self, hello: ClientHello) -> Door:
+    def _admit(self, hello: ClientHello) -> Door | None:
+        """A door for a new client; None where it has the number of another one."""
         number = hello.number if 0 < hello.number < CLIENTS else 0
         while not number or number in self._numbers:
             if number and hello.number == number:
-                raise Unacceptable("its number is another client's")
+                return None
             number = self._draw(CLIENTS)
         door = Door(hello.name, number, self._station.hall)
         self.by_address[door.address] = self._numbers[number] = door
@@ -201,6 +205,10 @@ class Clients:
             if order.id >> SHIFT != door.number:
                 raise Unacceptable("a task's number is another client's")
             tasks.append(task)
+        for end in message.ends:
+            self._station.scheduler.recall(*end)
+        if len({task.id for task in tasks}) < len(tasks):
+            raise Unacceptable("a task is in it twice")
         if tasks:
             self._station.take(door, tasks, message.again)
 

@@ -58,6 +58,7 @@ class Controller:
             self.station = station = Station(
                 session, ports, self.journal, misses=settings.misses, policy=settings.policy
             )
+            undo.callback(station.close)
             self.watcher = Watcher(open_store(settings.db), station)
             undo.callback(self.watcher.close)
             questions = Questions(self)

@@ -67,8 +67,11 @@ class Deeds:
                 calls.append((task.id, function, payload, task.kind, task.first, task.count, 0))
         forget, member.forget = member.forget, []
         # Tuples instead of Call objects: the same bytes, and no object made for each.
-        fresh = member.lane is not None and len(self._engines[id].held) == len(tasks)
-        header = encode(Work(calls, functions, forget, fresh))  # type: ignore[arg-type]
+        fresh = member.lane is not None and not member.unsure and len(self._engines[id].held) == len(tasks)
+        number = 0
+        if member.sent is not None:
+            number = member.sent = member.sent + 1
+        header = encode(Work(calls, functions, forget, fresh, number))  # type: ignore[arg-type]
         self._wires.send(member, header, frames, fresh)
 
     def _revoke(self, id: int, ids: list[int]) -> None:

@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..core.state import Task
-from ..status import UNMET
+from ..status import ABORTED, UNMET
 from ..wire.messages import INLINE, encode
-from ..wire.requests import Delivery, Text
+from ..wire.requests import Delivery, Text, to_client
 from .receipts import Source
 
 #: Results of a client that does not answer are kept, up to this many bytes.
 KEPT_BYTES = 256 * 2**20
+TOO_MUCH = b"its result was dropped while its client was away, as there were too many"
 
 
 class Door:
@@ -105,7 +106,22 @@ class Door:
         self._bytes += len(header) + sum(map(len, frames))
         self._hall.send(self, header, frames)
         if not self.here and self._bytes > KEPT_BYTES:
-            self.got(self._unacknowledged[0][0])  # nobody may ever come for it
+            self._shed()
+
+    def _shed(self) -> None:
+        """Nobody may ever come for it: of the older half of the results that are kept, keep only that there were some."""
+        for place, (number, header, frames, sources) in enumerate(self._unacknowledged):
+            if self._bytes <= KEPT_BYTES // 2:
+                return
+            delivery = to_client(header)
+            if not isinstance(delivery, Delivery):
+                continue
+            results: list[tuple[Any, ...]] = [
+                (each.id, ABORTED, each.item, 0.0, 0.0, TOO_MUCH, 0, each.engine, []) for each in delivery.results
+            ]
+            left = encode(Delivery(number, results))  # type: ignore[arg-type]
+            self._bytes -= len(header) + sum(map(len, frames)) - len(left)
+            self._unacknowledged[place] = number, left, [], sources
 
     def got(self, number: int) -> None:
         """The client has all deliveries up to this number."""

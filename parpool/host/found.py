@@ -8,14 +8,14 @@ that engine is back, or it never began.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from ..core.effects import Ending
 from ..core.state import Task
-from ..status import LOST
-from ..wire.requests import Delivery, to_client
+from ..status import LOST, OK, UNMET
+from ..wire.requests import SHIFT, Delivery, to_client
 from .doors import Door
 from .journal import Past
 from .receipts import Source
@@ -24,6 +24,19 @@ if TYPE_CHECKING:
     from .station import Station
 
 KEPT = 1 << 20  #: tasks of which outcomes are kept for clients that are still to come
+KEPT_FOR = 600.0  #: seconds
+
+
+class _Report:
+    """An outcome of a task that nobody has submitted here."""
+
+    __slots__ = ("engine", "outcome", "source", "since")
+
+    def __init__(self, engine: int, outcome: Any, source: Source, since: float) -> None:
+        self.engine = engine
+        self.outcome = outcome
+        self.source = source
+        self.since = since
 
 
 class LostAndFound:
@@ -32,29 +45,42 @@ class LostAndFound:
     def __init__(self, station: Station) -> None:
         self._station = station
         self._holders: dict[int, int] = {}  #: task: the engine that says that it holds it
-        self._outcomes: dict[int, list[tuple[int, Any, Source | None]]] = {}  #: task: what engines have reported
+        self._reports: dict[int, list[_Report]] = {}  #: by task, in the order in which they were first heard of
+        self._excluded: dict[int, set[int]] = {}  #: task: engines that would not run it
         self.past = Past()
 
     def claim(self, engine: int, tasks: Iterable[int]) -> None:
         """An engine holds tasks that nobody has submitted here."""
-        self._holders.update(dict.fromkeys(tasks, engine))
+        self._holders.update((id, engine) for id in tasks if id >> SHIFT)  # not the controller's own
 
     def keep(self, engine: int, outcomes: Iterable[Any], source: Source | None) -> None:
         """An engine reports on tasks that nobody has submitted here."""
+        if source is None:
+            return  # this was read before
+        now = monotonic()
         for outcome in outcomes:
-            if source is None:
-                continue  # it was read before
+            if not outcome.id >> SHIFT:
+                continue
+            if outcome.status == UNMET:
+                self._excluded.setdefault(outcome.id, set()).add(engine)
+                continue
             source.pending += 1
-            self._outcomes.setdefault(outcome.id, []).append((engine, outcome, source))
-        while len(self._outcomes) > KEPT:
-            self._take(next(iter(self._outcomes)))
+            self._reports.setdefault(outcome.id, []).append(_Report(engine, outcome, source, now))
+        while len(self._reports) > KEPT:
+            self._drop(next(iter(self._reports)))
 
-    def _take(self, id: int) -> list[tuple[int, Any]]:
-        found = self._outcomes.pop(id, [])
-        for _, _, source in found:
-            if source is not None:
-                source.taken()
-        return [(engine, outcome) for engine, outcome, _ in found]
+    def age(self) -> None:
+        """Forget what nobody has come for in a long time."""
+        limit = monotonic() - KEPT_FOR
+        while self._reports:
+            id, reports = next(iter(self._reports.items()))
+            if reports[0].since > limit:
+                return
+            self._drop(id)
+
+    def _drop(self, id: int) -> None:
+        for report in self._reports.pop(id):
+            report.source.taken()
 
     def recognise(self, door: Door, tasks: list[Task]) -> list[Task]:
         """Of tasks that a client submits again, those that must be scheduled."""
@@ -81,35 +107,55 @@ class LostAndFound:
     def _has_begun(self, door: Door, task: Task) -> bool:
         """Deal with a task that an engine was given before; False where none was, or it never got there."""
         station, id = self._station, task.id
-        engines = station.scheduler.engines
         given = self.past.given.pop(id, None)
-        holder = self._holders.pop(id, None)
-        reported = self._take(id)
-        if reported:
-            holder = reported[0][0] if holder is None else holder
-        if holder is None and given is not None:
+        reports = self._reports.pop(id, [])
+        holder = self._holders.pop(id, reports[-1].engine if reports else None)
+        excluded = self._excluded.pop(id, None)
+        if excluded:
+            task.excluded = (task.excluded or frozenset()) | excluded
+        if holder is None and given is not None and given not in (excluded or ()):
             member = station.members.by_id.get(given)
-            if member is not None and not member.joined:
-                holder = given  # it must be waited for
-            elif member is None and task.retries == 0:  # it is lost, and with it what it had begun
-                for item in range(task.first, task.count):
-                    door.deliver(
-                        task, Ending(LOST, item, given, "its engine is gone, and so is the controller's word"), given
-                    )
-                return True
+            if member is None or not member.joined:
+                holder = given  # it is lost, or must be waited for
         if holder is None:
             return False
-        if holder not in engines:
-            for engine, outcome in reported:
-                door.deliver(task, outcome, engine)
-                task.first = outcome.item + 1
-            for item in range(task.first, task.count):
-                door.deliver(task, Ending(LOST, item, holder, "its process is gone"), holder)
-            return True
+        if holder in station.scheduler.engines:
+            station.on_submitted([task])
+            station.scheduler.adopt(task, holder, monotonic())
+            for report in reports:
+                station.hall.source = report.source
+                station.perform(station.scheduler.outcomes(holder, [report.outcome], monotonic()))
+        elif not self._end_without(holder, door, task, reports):
+            return False
+        for report in reports:
+            report.source.taken()
+        station.hall.source = None
+        return True
+
+    def _end_without(self, engine: int, door: Door, task: Task, reports: Sequence[_Report]) -> bool:
+        """The engine that had a task is gone: what it had reported counts; False where the rest may run again."""
+        station = self._station
+        heard = [report for report in reports if report.outcome.item >= task.first]
+        success = all(report.outcome.status == OK for report in heard)
+        if task.first + len(heard) < task.count:
+            if task.retries > 0:
+                task.first += len(heard)
+                for report in heard:
+                    station.hall.source = report.source
+                    door.deliver(task, report.outcome, engine)
+                return False
+            success = False
         station.on_submitted([task])
-        station.scheduler.adopt(task, holder, monotonic())
-        if reported:
-            station.perform(station.scheduler.outcomes(holder, [each for _, each in reported], monotonic()))
+        task.engine = engine
+        for report in heard:
+            station.hall.source = report.source
+            station.deeds.deliver(task, report.outcome, engine)
+        station.hall.source = None
+        for item in range(task.first + len(heard), task.count):
+            why = "its process is gone, and the controller that knew how is, too"
+            station.deeds.deliver(task, Ending(LOST, item, engine, why), engine)
+        if task.remembered:
+            station.scheduler.recall(task.id, success, engine)
         return True
 
 

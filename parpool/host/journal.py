@@ -57,12 +57,17 @@ class Journal:
 
     def _written(self) -> list[Path]:
         """The files that are there, the older one first."""
-        return sorted((path for path in self._paths if path.exists()), key=lambda path: path.stat().st_mtime_ns)
+        return sorted((path for path in self._paths if path.exists()), key=_generation)
 
     def joined(self, id: int, uid: str, pid: int, hostname: str) -> None:
         """An engine serves."""
         self._engines[id] = line = _joined(id, uid, pid, hostname)
         self._write(line)
+
+    def taken_back(self, tasks: Iterable[int]) -> None:
+        """These tasks are no engine's any more."""
+        if ids := " ".join(map(str, tasks)):
+            self._write(f"Q 0 {ids}\n")
 
     def lost(self, id: int) -> None:
         """It does not any more."""
@@ -114,6 +119,9 @@ class Journal:
         self._size = os.fstat(self._fd).st_size
         if self._size:
             self._write("\n")  # behind a line that may be torn
+        else:
+            other = self._paths[1 - self._turn]
+            self._write(f"V {_generation(other) + 1 if other.exists() else 0}\n")
         for line in self._engines.values():
             self._write(line)
 
@@ -128,8 +136,17 @@ class Journal:
             self.failed = str(error)
 
 
+def _generation(path: Path) -> int:
+    """Which of two files is the later one; not by their times, as clocks are set back."""
+    try:
+        with open(path, "rb") as file:
+            return int(file.readline(40).split()[1])
+    except (OSError, ValueError, IndexError):
+        return -1
+
+
 def _joined(id: int, uid: str, pid: int, hostname: str) -> str:
-    return f"J {id} {uid} {pid} {hostname or '-'}\n"
+    return f"J {id} {uid} {pid} {'_'.join(hostname.split()) or '-'}\n"
 
 
 def _read(path: Path, past: Past) -> None:
@@ -141,6 +158,9 @@ def _read(path: Path, past: Past) -> None:
                 what, id, *rest = line.split()
                 if what == "G":
                     past.given.update(dict.fromkeys(map(int, rest), int(id)))
+                elif what == "Q":
+                    for task in rest:
+                        past.given.pop(int(task), None)
                 elif what == "P":
                     past.parts.setdefault(int(id), {})[int(rest[0])] = (int(rest[1]), int(rest[2]))
                 elif what == "C":

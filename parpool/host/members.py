@@ -50,7 +50,8 @@ class Member:
         "completed",
         "hostname",
         "receipts",
-        "asked",
+        "sent",
+        "unsure",
     )
 
     def __init__(self, uid: str, id: int, recorder: str | None, pid: int) -> None:
@@ -68,7 +69,8 @@ class Member:
         self.lane: Lane | None = None
         self.hostname = ""  #: of another machine, or of this one where engines come by themselves
         self.receipts = Receipts()
-        self.asked: frozenset[int] | None = None  #: what it held when it was asked what it holds
+        self.sent: int | None = None  #: messages with tasks since it was told to begin; None: they are not counted
+        self.unsure = False  #: may it be that it has not heard that?
         self.by_lane = False  #: may the next message take the lane, though the engine holds something?
 
 

@@ -33,7 +33,7 @@ class Ports(Wires):
         if self.lane_path:
             _unlink(self.lane_path)
         self._junction = Junction(self.lane_path) if self.lane_path else None
-        self._what = {}
+        self._what, self._early = {}, {}
         self._context = None
         self._ip = ip
         self._session = session

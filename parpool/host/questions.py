@@ -30,15 +30,25 @@ class Questions:
             self._ask_store(what, about, reply)
             return
         if what == "records_when_ended":
-            ids = [str(id) for id in about["ids"]]
-            numbers = {int(id.rpartition("_")[2]) for id in ids}
-            self._controller.watcher.when_ended(numbers, lambda: self._ask_store("records", {"ids": ids}, reply))
+            self._tell_records(about, reply)
             return
         answer = getattr(self, f"_on_{what}", None)
         if answer is None:
             reply(None, f"the controller knows no question {what!r}")
         else:
             reply(answer(door, about))
+
+    def _tell_records(self, about: dict[str, Any], reply: Reply) -> None:
+        """Tell the records of tasks when all have ended: those that the store takes for pending must be waited for."""
+        ids = [str(id) for id in about["ids"]]
+        watcher = self._controller.watcher
+        wait = watcher.wait_for({int(id.rpartition("_")[2]): id for id in ids})
+        wait.then = lambda: self._ask_store("records", {"ids": ids}, reply)
+
+        def told(value: Any, error: str | None = None) -> None:
+            watcher.go_on(wait, [] if error else value["pending"])
+
+        self._ask_store("status", {"ids": ids}, told)
 
     def _ask_store(self, what: str, about: dict[str, Any], reply: Reply) -> None:
         station = self._controller.station

@@ -40,9 +40,11 @@ class Receipts:
 
     def begin(self, first: int) -> None:
         """The engine has none before this one any more."""
-        self._settled = self.told = max(self._settled, first - 1)
+        self.told = first - 1
+        self._settled = max(self._settled, first - 1)
         for number in [number for number in self._known if number < first]:
             del self._known[number]
+        self._advance()
 
     def read(self, number: int) -> Source | None:
         """A message has come; None where it has come before."""
@@ -55,9 +57,12 @@ class Receipts:
         """Everything in this message has arrived."""
         if number in self._known:
             self._known[number] = True
-            while self._known.get(self._settled + 1):
-                self._settled += 1
-                del self._known[self._settled]
+            self._advance()
+
+    def _advance(self) -> None:
+        while self._known.get(self._settled + 1):
+            self._settled += 1
+            del self._known[self._settled]
 
     @property
     def settled(self) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import socket
 from collections.abc import Callable, Iterable, Sequence
@@ -18,46 +19,29 @@ from ..core.effects import Effects
 from ..core.state import Task
 from ..errors import SerializationError
 from ..net.heart import Pulse
-from ..options import EngineSettings
 from ..shm.session import Session
 from ..wire import messages
 from ..wire.failure import pack_failure
-from ..wire.messages import Die, Done, GivenBack, Hello, MalformedFrame, Noted, Outcome, Revoke, encode
+from ..wire.messages import Begin, Die, Done, GivenBack, Hello, MalformedFrame, Noted, Outcome, Revoke, Stop, encode
 from ..wire.requests import Came, Definition, Fellow, Gone
 from .doors import Door, Hall
 from .found import LostAndFound
 from .greetings import Greetings
+from .guests import Guests
 from .host import Host
 from .journal import Journal
 from .members import Member
-from .ports import CLIENTS, HEART, Ports
+from .ports import CLIENTS, HEART, PORTS, Ports
 from .watcher import StationDeeds
 
 log = logging.getLogger("parpool")
 
 ASK_AGAIN = 0.02  #: seconds until an engine that could not be asked is asked again
+ASK_OFTEN = 500  #: times
+RESERVED = frozenset({*PORTS, "lane", "lock"})  #: names of files in the session's folder
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 NOTE_EVERY = 32  #: messages of an engine that may be unacknowledged though they have arrived
 GHOSTS = 1024  #: engines that were lost and may come back
-
-
-class Guests:
-    """A crew that starts nobody: engines come by themselves."""
-
-    def __init__(self) -> None:
-        self.told: dict[str, str] = {}  #: how engines ended, where that is known
-        self.send_die: Callable[[str], None] = lambda uid: None
-
-    def start(self, settings: EngineSettings) -> int:
-        """Nobody is started here."""
-        raise NotImplementedError("the engines of a controller are started by launchers")
-
-    def ended(self, uid: str) -> str:
-        """How it ended, in words."""
-        return self.told.pop(uid, "its process is gone")
-
-    def kill(self, uid: str) -> None:
-        """End the process, by force."""
-        self.send_die(uid)
 
 
 class Station(Host):
@@ -75,8 +59,9 @@ class Station(Host):
         self._given = session, ports
         self._guests = Guests()
         self.pulse = Pulse(misses)
-        self.ghosts: dict[bytes, int] = {}  #: engines that were taken for lost, and the ids that they had
-        self._to_ask: dict[bytes, None] = {}  #: engines that are to say who they are
+        #: engines that were taken for lost: the ids that they had, and the tasks that they held
+        self.ghosts: dict[bytes, tuple[int, frozenset[int]]] = {}
+        self._to_ask: dict[bytes, int] = {}  #: engines that are to say who they are, and how often this is tried
         self.journal = journal
         self._told: set[int] = set()  #: engines that clients know of
         #: takes messages of clients
@@ -152,12 +137,13 @@ class Station(Host):
             log.warning("engine %s does not answer: it is taken for dead", member.uid)
             where = f"pid {member.pid} on {member.hostname or 'an unknown machine'} ({member.uid})"
             self._guests.told[member.uid] = f"{where} does not answer"
-            self.ghosts[name] = member.id
+            self.ghosts[name] = member.id, frozenset(self._held_by(member.uid))
             if len(self.ghosts) > GHOSTS:
                 del self.ghosts[next(iter(self.ghosts))]
             self._lose([member.uid], silent=True)
         for member in self.members:
             self._note(member)
+        self.lost_and_found.age()
 
     def _hear(self) -> None:
         while (answer := self._wires.heart.receive()) is not None:
@@ -172,22 +158,31 @@ class Station(Host):
             message = messages.from_engine(frames[0] if frames else b"")
             name = uid.decode("ascii")
         except (MalformedFrame, UnicodeDecodeError):
+            message, name = None, ""
+        # The name becomes that of a file.
+        if message is None or not _NAME.fullmatch(name) or name in RESERVED:
             self.malformed += 1
             log.warning("dropped a malformed message of %r", uid[:40])
             return
         if not isinstance(message, Hello):
             self._ask_who(uid)  # one that was lost, or that an earlier controller had
             return
-        known_as = self.ghosts.pop(uid, None)
-        member = self.members.admit(name, message.pid, self.session.path(name), known_as)
+        ghost = self.ghosts.pop(uid, None)
+        member = self.members.admit(name, message.pid, None, None if ghost is None else ghost[0])
         member.hostname = message.hostname
+        member.sent = 0
         self.pulse.watch(uid)
         member.receipts.begin(message.first)
+        if message.held is not None:
+            self._begin(member, message)
         self._welcome(member, message)
-        if message.held and known_as is None:
-            self.lost_and_found.claim(member.id, message.held)
-        elif message.held:  # what it held was given up, and some of it may run elsewhere
-            self._wires.tell(member, encode(Revoke(message.held)))
+        if message.held is not None and member.id in self.scheduler.engines:
+            given_up = frozenset() if ghost is None else ghost[1]
+            if given_up:  # some of it may run elsewhere
+                self._wires.tell(member, encode(Revoke([id for id in message.held if id in given_up])))
+            self.lost_and_found.claim(member.id, [id for id in message.held if id not in given_up])
+            if message.last >= message.first:
+                self._ask_who(uid)  # what it has said of that was not heard, as it was a stranger
 
     def _first_tasks(self, engine: int) -> list[Task]:
         return self.greetings.for_one(engine)
@@ -195,7 +190,7 @@ class Station(Host):
     def await_engine(self, id: int, uid: str, pid: int, hostname: str) -> None:
         """An engine of the controller that was here before: it should come back, with what it holds."""
         member = self.members.admit(uid, pid, self.session.path(uid), id)
-        member.hostname = hostname
+        member.hostname, member.sent = hostname, 0
         self.pulse.watch(member.address)
         self.scheduler.engine_awaited(id, monotonic())
         if hostname == socket.gethostname() and pid:
@@ -213,25 +208,31 @@ class Station(Host):
 
     def _welcome_back(self, member: Member, hello: Hello) -> None:
         """An engine that was cut off, or of the time before, says what it holds."""
-        held = hello.held or []
-        asked, member.asked = member.asked, None
-        if member.joined and asked is None:
-            return  # nobody has asked
+        if hello.held is None:
+            return  # it begins, and was welcomed
         member.receipts.begin(hello.first)
-        member.known.clear()  # what was on its way may be lost
+        member.known.clear()  # what was on its way is lost
         if not member.joined:
             member.joined = True
             self.journal.joined(member.id, member.uid, member.pid, member.hostname)
-            self.lost_and_found.claim(member.id, [id for id in held if id not in self.scheduler.tasks])
+            self.lost_and_found.claim(member.id, [id for id in hello.held if id not in self.scheduler.tasks])
         self._draw_near(member)
-        self._perform(self.scheduler.engine_returned(member.id, held, asked, monotonic()))
+        self._begin(member, hello)
+        self._perform(self.scheduler.engine_returned(member.id, hello.held, monotonic()))
+        if self.scheduler.engines[member.id].stopped:
+            self._wires.send(member, encode(Stop()))  # it may not have heard
         self.on_change()
+
+    def _begin(self, member: Member, hello: Hello) -> None:
+        """From here on it takes what it is sent; nothing that was sent before."""
+        member.sent, member.unsure = 0, True
+        self._wires.send(member, encode(Begin(hello.said)))
 
     def _draw_near(self, member: Member) -> None:
         """An engine on this machine has a lane, and a process that can be watched."""
         self._wires.join(self.members.by_address)
         if member.lane is not None and member.lane.pid:
-            member.pid = member.lane.pid
+            member.pid, member.recorder = member.lane.pid, self.session.path(member.uid)
             self.members.deaths.watch(member.uid, member.pid)
 
     def _heed_return(self, uid: bytes) -> None:
@@ -239,17 +240,17 @@ class Station(Host):
 
     def _ask_who(self, uid: bytes) -> None:
         """Have an engine say again what it holds, and what may not have arrived."""
-        self._to_ask[uid] = None
+        self._to_ask[uid] = ASK_OFTEN
 
     def _ask_now(self) -> None:
-        for uid in list(self._to_ask):
-            member = self.members.by_address.get(uid)
-            if self._wires.ask_who(uid):
+        for uid, times in list(self._to_ask.items()):
+            if times <= 0 or self._wires.ask_who(uid):
                 del self._to_ask[uid]
-                if member is not None and member.joined:
-                    member.asked = frozenset(self.scheduler.engines[member.id].held)
+            else:
+                self._to_ask[uid] = times - 1
 
     def _done(self, member: Member, content: Done, frames: list[bytes]) -> None:
+        member.unsure = False
         source = member.receipts.read(content.number) if content.number else None
         self.hall.source = source
         try:
@@ -295,7 +296,15 @@ class Station(Host):
                 log.info("engine %d is lost", member.id)
                 where = f"pid {member.pid} on {member.hostname or 'an unknown machine'} ({member.uid})"
                 self._guests.told.setdefault(uid, f"{where} is gone")
+        held = [id for uid in gone for id in self._held_by(uid)]
         super()._lose(gone, silent)
+        tasks = self.scheduler.tasks
+        self.journal.taken_back([id for id in held if id in tasks and tasks[id].engine is None])
+
+    def _held_by(self, uid: str) -> list[int]:
+        member = self.members.by_address.get(uid.encode())
+        engine = None if member is None else self.scheduler.engines.get(member.id)
+        return [] if engine is None else list(engine.held)
 
     def _kill(self, uid: str) -> None:
         member = self.members.by_address.get(uid.encode())
@@ -344,6 +353,8 @@ class Station(Host):
 
     def take(self, door: Door, tasks: list[Task], again: bool) -> None:
         """Tasks of a client; ``again``: they may have been submitted before, here or to the controller before this."""
+        alive = self.scheduler.tasks
+        tasks = [task for task in tasks if task.id not in alive]
         if again:
             tasks = self.lost_and_found.recognise(door, tasks)
         self.on_submitted(tasks)

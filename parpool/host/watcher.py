@@ -7,7 +7,7 @@ from time import time
 from typing import TYPE_CHECKING, Any
 
 from ..core.effects import Effects
-from ..core.state import Task
+from ..core.state import ENDED, Task
 from ..hub.records import Store
 from ..wire.messages import Revoke
 from ..wire.requests import Definition
@@ -24,7 +24,7 @@ class Watcher:
     def __init__(self, store: Store, station: Station) -> None:
         self.store = store
         self._engines: dict[int, str] = {}
-        self._awaited: list[tuple[set[int], Callable[[], object]]] = []  #: what is to be done when tasks have ended
+        self._waits: list[Wait] = []
         self._station = station
         station.on_submitted, station.on_named = self._submitted, self._named
         station.deeds.on_delivered = self._delivered
@@ -38,22 +38,28 @@ class Watcher:
 
     def _delivered(self, deliveries: Sequence[tuple[Task, Any, int | None]]) -> None:
         self.store.ended(deliveries, time())
-        if self._awaited:
+        if self._waits:
             alive = self._station.scheduler.tasks
-            for entry in self._awaited[:]:
-                numbers, act = entry
-                numbers.intersection_update(alive)
-                if not numbers:
-                    self._awaited.remove(entry)
-                    act()
+            ended = {task.id if task.whole is None else task.whole for task, _, _ in deliveries if task.id not in alive}
+            for wait in self._waits[:]:
+                wait.ended |= ended
+                self._end(wait)
 
-    def when_ended(self, numbers: set[int], act: Callable[[], object]) -> None:
-        """Do something when all of these tasks have ended."""
-        numbers.intersection_update(self._station.scheduler.tasks)
-        if numbers:
-            self._awaited.append((numbers, act))
-        else:
-            act()
+    def wait_for(self, names: dict[int, str]) -> Wait:
+        """Begin to note which of these tasks, by number, end from here on."""
+        wait = Wait(names)
+        self._waits.append(wait)
+        return wait
+
+    def go_on(self, wait: Wait, pending: Sequence[str]) -> None:
+        """When :meth:`wait_for` was called, these had not ended, as far as the store knew."""
+        wait.pending = {number for number, name in wait.names.items() if name in set(pending)}
+        self._end(wait)
+
+    def _end(self, wait: Wait) -> None:
+        if wait.pending is not None and wait.pending <= wait.ended:
+            self._waits.remove(wait)
+            wait.then()
 
     def look(self) -> None:
         """Engines have come or gone."""
@@ -71,6 +77,16 @@ class Watcher:
         self.store.close()
 
 
+class Wait:
+    """Somebody waits for the end of tasks."""
+
+    def __init__(self, names: dict[int, str]) -> None:
+        self.names = names
+        self.pending: set[int] | None = None  #: those that have to end; None: not known yet
+        self.ended: set[int] = set()
+        self.then: Callable[[], object] = lambda: None
+
+
 class StationDeeds(Deeds):
     """Carries out effects, and lets others see them: first the journal, then the world, then the hub."""
 
@@ -83,6 +99,13 @@ class StationDeeds(Deeds):
         """A task has written to a stream: tell its client, and the hub."""
         super().print(task, engine, stream, text)
         self.on_printed(task, stream, text)
+
+    def deliver(self, task: Task, outcome: Any, engine: int | None) -> None:
+        """Deliver an outcome that the scheduler has not asked for; the last of a task ends it."""
+        task.door.deliver(task, outcome, engine)
+        if outcome.item + 1 >= task.count:
+            task.state = ENDED
+        self.on_delivered([(task, outcome, engine)])
 
     def perform(self, effects: Effects) -> None:
         """Do what the scheduler asks for."""

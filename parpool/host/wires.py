@@ -12,6 +12,7 @@ from ..shm.session import Session
 from .members import Member
 
 WORK, CONTROL = "work", "control"
+EARLY = 1024  #: lanes that are kept for engines that have not introduced themselves
 
 
 class Wires:
@@ -26,6 +27,7 @@ class Wires:
         self.lane_path = ""
         self._junction: Junction | None = None
         self._what: dict[Any, Member | str] = {}  #: by socket, or by the file descriptor of a lane
+        self._early: dict[bytes, Lane] = {}  #: lanes of engines that have not introduced themselves yet
         self._context: Context | None = None
         if not have_ipc():
             self.work_address = self.control_address = "tcp://127.0.0.1:*"
@@ -66,6 +68,9 @@ class Wires:
         for member in list(self._what.values()):
             if isinstance(member, Member):
                 self.part(member)
+        for lane in self._early.values():
+            lane.close()
+        self._early.clear()
         if self._junction is not None:
             self._junction.close()
         if self._context is not None:
@@ -77,13 +82,16 @@ class Wires:
     def join(self, by_address: dict[bytes, Member]) -> None:
         """Take in the lanes of engines that have introduced themselves."""
         for name, lane in self._junction.accept() if self._junction is not None else ():
-            member = by_address.get(name)
-            if member is None or member.lane is not None:
-                lane.close()
-            else:
-                member.lane = lane
-                self._what[lane.fd] = member
-                self._poller.add(lane.fd)
+            self._early[name] = lane
+            if len(self._early) > EARLY:
+                self._early.pop(next(iter(self._early))).close()
+        for name in [name for name in self._early if name in by_address]:
+            member, lane = by_address[name], self._early.pop(name)
+            if member.lane is not None:
+                self.part(member)  # the end of the other one has not been seen yet
+            member.lane = lane
+            self._what[lane.fd] = member
+            self._poller.add(lane.fd)
 
     def part(self, member: Member) -> None:
         """The end of a member's lane, where it has one."""

@@ -105,6 +105,7 @@ class Junction:
     """Where engines come in: the host's listening end. Raises OSError where the system has no socket to give."""
 
     def __init__(self, path: str) -> None:
+        self._nameless: list[Lane] = []  #: those that have not told their names yet
         self._socket = _socket()
         try:
             self._socket.setblocking(False)
@@ -120,16 +121,22 @@ class Junction:
             try:
                 end, _ = self._socket.accept()
             except OSError:  # none is left, or no file descriptor for it
-                return
-            lane = Lane(end)
+                break
+            self._nameless.append(Lane(end))
+        lanes, self._nameless = self._nameless, []
+        for lane in lanes:
             name = lane.receive()
-            if name is None:
+            if name is not None:
+                yield name, lane
+            elif lane.ended or len(self._nameless) >= _BACKLOG:
                 lane.close()
             else:
-                yield name, lane
+                self._nameless.append(lane)  # it is about to tell
 
     def close(self) -> None:
         """Take in nobody more."""
+        for lane in self._nameless:
+            lane.close()
         self._socket.close()
 
 

@@ -96,7 +96,8 @@ class Router:
             socket.curve_server = True
             socket.curve_secretkey = secret
             socket.curve_publickey = public
-            socket.zap_domain = domain.encode()
+            if domain:
+                socket.zap_domain = domain.encode()
         if domain:
             socket.router_handover = 1
             _notice_silence(socket, address)

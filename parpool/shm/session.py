@@ -89,7 +89,7 @@ class Session:
 
     def _take_over(self, folder: str) -> bool:
         """Lock the folder of a dead session, which is made anew where it was swept; False where it is not to be had."""
-        if os.path.dirname(folder) not in roots() or not os.path.basename(folder).startswith(PREFIX):
+        if folder in _living or os.path.dirname(folder) not in roots() or not os.path.basename(folder).startswith(PREFIX):
             return False
         with _alone, suppress(OSError):
             with suppress(FileExistsError):
@@ -99,6 +99,8 @@ class Session:
                 return False
             lock = os.open(os.path.join(folder, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             if not _is_taken(lock, folder):
+                os.ftruncate(lock, 0)
+                os.write(lock, str(self._pid).encode())
                 self.folder, self._lock = folder, lock
                 _living.add(folder)
                 return True

@@ -7,7 +7,7 @@ follow it as frames of their own.
 ========  ==================  ===========================================================
 socket    direction           messages
 ========  ==================  ===========================================================
-work      host to engine      :class:`Work`, :class:`Stop`, :class:`Refused`, :class:`Who`
+work      host to engine      :class:`Work`, :class:`Stop`, :class:`Refused`, :class:`Who`, :class:`Begin`
 work      engine to host      :class:`Hello`, :class:`Done`, :class:`Need`, :class:`Printed`, :class:`Farewell`
 control   host to engine      :class:`Revoke`, :class:`Interrupt`, :class:`Break`, :class:`Noted`, :class:`Look`, :class:`Die`
 control   engine to host      :class:`GivenBack`, :class:`Hello` (after a new connection)
@@ -60,12 +60,16 @@ class Work(msgspec.Struct, array_like=True, tag=1):
 
     ``fresh``: when this was sent the engine held nothing, so everything that it had sent had arrived. With that both
     sides may take the lane (see ``net/lane.py``) again, until one of them has had to send something the other way.
+
+    ``number``: which it is since :class:`Begin`, from 1 on; 0 where nothing can be lost. One that is not the next is
+    not taken: what came before it was lost, and must be done before it.
     """
 
     calls: list[Call]
     functions: dict[bytes, bytes]
     forget: list[bytes]
     fresh: bool = False
+    number: int = 0
 
 
 class Stop(msgspec.Struct, array_like=True, tag=2):
@@ -81,6 +85,13 @@ class Refused(msgspec.Struct, array_like=True, tag=3):
 class Who(msgspec.Struct, array_like=True, tag=4):
     """Say again what was not :class:`Noted`, and then :class:`Hello`: the controller has been started anew, or what it
     had sent may have been lost."""
+
+
+class Begin(msgspec.Struct, array_like=True, tag=5):
+    """The answer to the :class:`Hello` of this number: what is sent from here on is counted anew. In between an engine
+    takes no tasks, so both know the same of what it holds."""
+
+    said: int
 
 
 class Outcome(msgspec.Struct, array_like=True, gc=False):
@@ -108,6 +119,8 @@ class Hello(msgspec.Struct, array_like=True, tag=10):
     #: the tasks that it holds, where it serves a controller and says this again
     held: list[int] | None = None
     first: int = 1  #: the number of the first :class:`Done` that was not :class:`Noted`
+    last: int = 0  #: the number of the last
+    said: int = 0  #: how often it has said this
 
 
 class Done(msgspec.Struct, array_like=True, tag=11):
@@ -181,7 +194,7 @@ class GivenBack(msgspec.Struct, array_like=True, tag=22):
     rests: list[tuple[int, int]] = []
 
 
-ToEngine: TypeAlias = Work | Stop | Refused | Who
+ToEngine: TypeAlias = Work | Stop | Refused | Who | Begin
 FromEngine: TypeAlias = Hello | Done | Need | Farewell | Printed
 ToControl: TypeAlias = Revoke | Interrupt | Break | Noted | Look | Die
 FromControl: TypeAlias = GivenBack | Hello
@@ -253,5 +266,5 @@ def done_header(count: int, outcomes: bytes, number: int = 0) -> bytes:
     """The header of :class:`Done` from outcomes that are encoded already, one behind the other."""
     # msgpack: an array of two or three, the tag, an array of ``count``, and the number.
     if number:
-        return b"\x93\x0b\xdd" + struct.pack(">I", count) + outcomes + b"\xce" + struct.pack(">I", number)
+        return b"\x93\x0b\xdd" + struct.pack(">I", count) + outcomes + b"\xcf" + struct.pack(">Q", number)
     return b"\x92\x0b\xdd" + struct.pack(">I", count) + outcomes

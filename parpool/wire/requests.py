@@ -102,6 +102,8 @@ class Submit(msgspec.Struct, array_like=True, tag=31):
     terms: list[Terms] = []
     functions: list[Definition] = []
     again: bool = False
+    #: of tasks that those here depend on, and that have ended: id, with success, and the engine
+    ends: list[tuple[int, bool, int | None]] = []
 
 
 class Abort(msgspec.Struct, array_like=True, tag=32):

@@ -60,7 +60,7 @@ def test_the_table_of_moves_has_every_state() -> None:
     assert set().union(*MOVES.values()) | {NEW} == set(MOVES)
     assert not MOVES[ENDED]
     with pytest.raises(AssertionError, match="must not become"):
-        CheckedTask(1).state = "sent"
+        CheckedTask(1).state = "revoking"
 
 
 def test_tasks_wait_for_an_engine() -> None:

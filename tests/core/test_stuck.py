@@ -9,7 +9,7 @@ import pytest
 from test_scheduler import begin, plain, run, sent, world_of
 from world import CheckedTask, World
 
-from parpool.core.parts import FIRST_ID
+from parpool.core.parts import whole_of
 from parpool.core.state import Dependency
 from parpool.core.stuck import STUCK
 from parpool.status import ABORTED, ERROR, IMPOSSIBLE, LOST, OK
@@ -113,7 +113,7 @@ def test_the_items_of_a_stuck_chunk_go_to_the_idle() -> None:
     world = cut()
     parts = [task for _, tasks in world.last.send for task in tasks]
     assert [(part.first, part.count) for part in parts] == [(2, 5), (5, 9)]
-    assert all(part.id >= FIRST_ID and part.whole == 1 and part.payload is parts[0].payload for part in parts)
+    assert all(whole_of(part.id) == part.whole == 1 and part.payload is parts[0].payload for part in parts)
     assert {id for id, _ in world.last.send} == {1, 2}
     world.settle()
     assert world.statuses(1) == [OK] * 9

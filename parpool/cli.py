@@ -1,0 +1,399 @@
+"""The command line: ``parpool run | start | stop | status | list | controller | engine``.
+
+Exit statuses: 0 it went well, 1 it did not (one line on stderr says why), 2 the command line is wrong, 3 there is no
+such cluster, or it does not run. An engine ends with 120 when its controller does not come back, with 121 when that
+does not know its key, and with 122 when it is told to end at once.
+
+Here is only what parses and prints. What the commands do is done elsewhere, and imported when it is needed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import click
+
+from . import __version__
+from .errors import ConnectionFileError, ParpoolError
+from .launch import daemon
+from .launch.mpi import rank_and_size
+from .net import address
+from .options import ControllerSettings, EngineSettings
+
+log = logging.getLogger("parpool")
+
+SETTINGS = {"help_option_names": ["-h", "--help"], "show_default": True}
+LEVELS = ("debug", "info", "warning", "error")
+ABOVE_0 = click.FloatRange(0, min_open=True)
+DATABASES = "memory, sqlite:///PATH, or postgresql://HOST/NAME with its password in ~/.pgpass"
+PROFILE: Any = {"help": "The profile that the cluster belongs to.", "show_default": 'PARPOOL_PROFILE, or "default"'}
+PORTS = ("client", "work", "control", "heart")
+NAMES = ", ".join(PORTS)
+REFUSING = 3  #: seconds that it needs at most to refuse an engine
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def main(argv: Sequence[str] | None = None, prog: str = "parpool") -> None:
+    """Run a command."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["run"]:  # not by click, of which the script would find Ctrl-C and exits changed
+        _run(arguments[1:], prog)
+    else:
+        commands.main(arguments, prog_name=prog, complete_var="_PARPOOL_COMPLETE")
+
+
+def _run(arguments: list[str], prog: str) -> None:
+    from .__main__ import main as run
+
+    run(arguments, f"{prog} run")
+
+
+# What the commands share ----------------------------------------------------------------------------
+
+
+class NotRunning(click.ClickException):
+    """There is no such cluster, or it does not run."""
+
+    exit_code = 3
+
+
+class Commands(click.Group):
+    """What is wrong with the world ends in one line on stderr, and not in a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run one."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # who reads what is printed has enough of it: click's affair
+            raise
+        except (ParpoolError, OSError) as error:
+            raise click.ClickException(str(error)) from None
+
+
+EPILOG = """\
+Exit statuses: 0 it went well; 1 it did not; 2 the command line is wrong; 3 there is no such cluster, or it does not
+run.
+
+\b
+Shell completion:
+  bash, in ~/.bashrc:  eval "$(_PARPOOL_COMPLETE=bash_source parpool)"
+  zsh, in ~/.zshrc:    eval "$(_PARPOOL_COMPLETE=zsh_source parpool)"
+  fish, in its config: _PARPOOL_COMPLETE=fish_source parpool | source
+"""
+
+
+@click.group(cls=Commands, epilog=EPILOG, context_settings=SETTINGS)
+@click.version_option(__version__, message="parpool %(version)s")
+def commands() -> None:
+    """Pools and clusters of engines, for Python.
+
+    `parpool start` starts a cluster, and `parpool.Client()` connects to it.
+    """
+
+
+def _together(*options: Callable[[F], F]) -> Callable[[F], F]:
+    def decorated(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorated
+
+
+def _name(ctx: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    try:
+        return value and address.check_name(value, str(option.name).replace("_", " "))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def _profiles(ctx: click.Context, option: click.Parameter, incomplete: str) -> list[str]:
+    return [name for name in address.profiles() if name.startswith(incomplete)]
+
+
+def _clusters(ctx: click.Context, option: click.Parameter, incomplete: str) -> list[str]:
+    with suppress(ValueError):  # there is no such profile
+        folders = address.clusters(ctx.params.get("profile"))
+        return [each.name for each in folders if each.name.startswith(incomplete)]
+    return []
+
+
+def _options(ctx: click.Context, option: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for name, equals, text in (value.partition("=") for value in values):
+        if not equals:
+            raise click.BadParameter(f"{name!r} is not NAME=VALUE")
+        try:
+            options[name] = json.loads(text)
+        except ValueError:  # a text, which needs no quotes
+            options[name] = text
+    return options
+
+
+def _ports(ctx: click.Context, option: click.Parameter, values: tuple[str, ...]) -> dict[str, int]:
+    ports = _options(ctx, option, values)
+    for name, port in ports.items():
+        if name not in PORTS or type(port) is not int or not 0 < port < 1 << 16:
+            raise click.BadParameter(f"{name}={port} is not NAME=PORT for one of {NAMES}")
+    return ports
+
+
+def _database(ctx: click.Context, option: click.Parameter, value: str) -> str:
+    if "://" in value and urlsplit(value).password is not None:
+        raise click.BadParameter("its password would stand here for others to read: it belongs in ~/.pgpass")
+    return value
+
+
+which_cluster = _together(
+    click.option("--profile", default=address.default_profile, callback=_name, shell_complete=_profiles, **PROFILE),
+    click.option("--cluster-id", callback=_name, shell_complete=_clusters, help="The name of the cluster."),
+)
+as_a_process = _together(
+    click.option("--log-level", type=click.Choice(LEVELS), default="info", help="How much is written to the log."),
+    click.option("--daemonize", is_flag=True, help="Go on in the background; return when it is up."),
+)
+reached_at = _together(
+    click.option("--ip", default="", show_default=False, help="Listen by tcp at this address, or * for all."),
+    click.option("--location", default="", show_default=False, help="The address that others use for this machine."),
+    click.option("--port", "ports", multiple=True, metavar="NAME=PORT", callback=_ports, help=f"NAME: {NAMES}."),
+    click.option("--db", default="memory", callback=_database, help=f"Where records are kept: {DATABASES}."),
+)
+file_option = click.option("--file", type=click.Path(path_type=Path), help="Its connection file, if it lies elsewhere.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+
+@commands.command(add_help_option=False, context_settings={"ignore_unknown_options": True})
+@click.argument("script", nargs=-1, type=click.UNPROCESSED, shell_complete=click.Path().shell_complete)
+@click.pass_context
+def run(ctx: click.Context, script: tuple[str, ...]) -> None:
+    """Run a script with parpool's Pool in the place of multiprocessing's."""
+    _run(list(script), ctx.command_path.rpartition(" ")[0])
+
+
+# Clusters -------------------------------------------------------------------------------------------
+
+
+@commands.command()
+@click.option("-n", "n", type=click.IntRange(0), help="How many engines; by default as many as there is room for.")
+@which_cluster
+@click.option("--engines", default="local", metavar="LAUNCHER", help="What starts them: local, ssh, mpi, slurm, ...")
+@click.option("-o", "engine_options", multiple=True, metavar="NAME=VALUE", callback=_options, help="For the launcher.")
+@click.option("--restarts", type=click.IntRange(0), default=3, help="How often what has died is started again.")
+@reached_at
+@as_a_process
+def start(profile: str, cluster_id: str | None, log_level: str, daemonize: bool, **options: Any) -> None:
+    """Start a controller and engines, and look after them until Ctrl-C, SIGTERM or `parpool stop`."""
+    from .cluster import Cluster
+
+    folder = address.cluster_folder(profile, cluster_id)
+    try:
+        cluster = Cluster(profile=profile, cluster_id=folder.name, log_level=log_level, **options)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+    def serve(up: Callable[[str], None]) -> None:
+        with daemon.ended_by_signals(cluster.stop_cluster):
+            try:
+                cluster.start_cluster()
+            except (TypeError, ValueError) as error:  # of a launcher, by its options
+                raise ParpoolError(str(error)) from error
+            up(f"cluster {folder.name!r} is up, and clients connect with {folder / 'client.json'}")
+            cluster.wait()
+
+    daemon.be("cluster", _logs(folder), serve, log_level=log_level, daemonize=daemonize)
+
+
+@commands.command()
+@which_cluster
+def stop(profile: str, cluster_id: str | None) -> None:
+    """Stop a cluster, its engines and its controller."""
+    from .cluster import Cluster
+
+    Cluster.from_file(_running(profile, cluster_id, "cluster.json")).stop_cluster()
+
+
+@commands.command()
+@which_cluster
+@file_option
+@json_option
+def status(profile: str, cluster_id: str | None, file: Path | None, as_json: bool) -> None:
+    """Tell of a cluster that runs: its engines, its clients, its hub."""
+    path = _of_living("client", file) if file else _running(profile, cluster_id)
+    from . import Client
+
+    with Client(path) as client:
+        found = client.cluster_status()
+    if as_json:
+        click.echo(json.dumps(found, indent=2, default=str))
+    for name, part in () if as_json else found.items():
+        if isinstance(part, list) and all(isinstance(each, Mapping) for each in part):
+            _print_table(part, f"{len(part)} {name}")
+        elif isinstance(part, Mapping):
+            _print_table([{name: key, "": value} for key, value in part.items()])
+        else:
+            click.echo(f"{name}: {_shown(name, part)}")
+
+
+@commands.command("list")
+@click.option("--profile", callback=_name, shell_complete=_profiles, help="Of this profile alone.")
+@json_option
+def list_clusters(profile: str | None, as_json: bool) -> None:
+    """List the clusters, also those that do not run."""
+    found = [each for name in ([profile] if profile else address.profiles()) for each in address.clusters(name)]
+    rows = [_row(folder) for folder in found]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+    elif rows:
+        _print_table(rows)
+    else:
+        click.echo(f"there are no clusters in {address.root()}: start one with `parpool start`", err=True)
+
+
+def _row(folder: Path) -> dict[str, Any]:
+    pid, hostname = address.holder(folder) or (None, None)
+    began = None
+    with suppress(ParpoolError):  # it has no file yet, or one of another version
+        began = address.read(folder / "client.json", gone_too=True).started
+    return {
+        "profile": folder.parent.parent.name.partition("_")[2],
+        "cluster_id": folder.name,
+        "running": pid is not None,
+        "pid": pid,
+        "hostname": hostname,
+        "started": began if pid is not None else None,
+        "folder": str(folder),
+    }
+
+
+# The processes of a cluster -------------------------------------------------------------------------
+
+
+@commands.command()
+@which_cluster
+@reached_at
+@click.option("--heartbeat", type=ABOVE_0, default=ControllerSettings.heartbeat, help="Seconds between heartbeats.")
+@click.option("--misses", type=click.IntRange(1), default=ControllerSettings.misses, help="How many may be unanswered.")
+@click.option(
+    "--on-client-lost", type=click.Choice(["drop", "keep"]), default="drop", help="What to do with its tasks."
+)
+@click.option("--owner", "owner_pid", default=0, hidden=True, expose_value=hasattr(ControllerSettings, "owner_pid"))
+@as_a_process
+def controller(profile: str, cluster_id: str | None, log_level: str, daemonize: bool, **options: Any) -> None:
+    """Be the controller of a cluster."""
+    folder = address.cluster_folder(profile, cluster_id)
+    settings = ControllerSettings(folder, profile, folder.name, **options)
+
+    def serve(up: Callable[[str], None]) -> None:
+        from .host.controller import main
+
+        main(settings)
+
+    def is_up(pid: int) -> bool:
+        with suppress(ParpoolError):
+            return address.read(folder / "client.json", gone_too=True).pid == pid
+        return False
+
+    daemon.be("controller", _logs(folder), serve, is_up, log_level=log_level, daemonize=daemonize)
+
+
+@commands.command()
+@which_cluster
+@file_option
+@click.option("--mpi", is_flag=True, help="Of those that mpiexec starts: mpi_rank and mpi_size are in its namespace.")
+@click.option("--patience", type=ABOVE_0, default=EngineSettings.patience, help="Seconds without a controller.")
+@as_a_process
+def engine(profile: str, cluster_id: str | None, file: Path | None, mpi: bool, patience: float, **process: Any) -> None:
+    """Be an engine of a cluster."""
+    connection = address.read(_of_living("engine", file or _found("engine", profile, cluster_id)), "engine")
+    ranks = rank_and_size(os.environ) if mpi else None
+    if mpi and ranks is None:
+        raise click.ClickException("--mpi is for engines that mpiexec or srun starts, and neither has started this one")
+    settings = EngineSettings.from_connection(connection, mpi=ranks, patience=patience)
+
+    def serve(up: Callable[[str], None]) -> None:
+        from .engine.engine import main
+
+        if not getattr(sys.flags, "safe_path", False):
+            sys.path.insert(0, os.getcwd())  # as with python -m, by whatever name this was called
+        log.info("engine %s, pid %d, is to serve %s", settings.uid, os.getpid(), settings.work)
+        main(settings)
+
+    path = connection.path or Path()
+    near = (path.parent / address.LOCK).exists()  # else the file was copied from another machine
+    folder = path.parent if near else address.cluster_folder(connection.profile, connection.cluster_id)
+    begun, beside = time.monotonic(), path.with_name("client.json")
+
+    def is_up(pid: int) -> bool:
+        from . import Client
+
+        if not beside.exists():  # on another machine: there, one that is not refused at once is up
+            return time.monotonic() > begun + REFUSING
+        with Client(beside) as client:
+            return settings.uid in (each["uid"] for each in client.cluster_status()["engines"])
+
+    daemon.be("engine", _logs(folder), serve, is_up, settings.uid, **process)
+
+
+# Steps ----------------------------------------------------------------------------------------------
+
+
+def _found(role: str, profile: str, cluster_id: str | None) -> Path:
+    try:
+        return address.find(role, profile=profile, cluster_id=cluster_id)
+    except ConnectionFileError as error:
+        raise NotRunning(str(error)) from None
+
+
+def _of_living(role: str, path: Path) -> Path:
+    """The file, unless its controller has ended."""
+    if address.gone(address.read(path, role, gone_too=True)):
+        raise NotRunning(f"the cluster does not run: the controller that wrote {path} is gone")
+    return path
+
+
+def _running(profile: str, cluster_id: str | None, or_file: str = "") -> Path:
+    """The client's file of a cluster that runs, or at least has left the other file."""
+    path = _found("client", profile, cluster_id)
+    if not address.running(path.parent) and not (or_file and (path.parent / or_file).exists()):
+        raise NotRunning(f"cluster {path.parent.name!r} does not run ({path.parent})")
+    return path
+
+
+def _logs(folder: Path) -> Path:
+    address.make_folder(folder / "log")
+    return folder / "log"
+
+
+def _print_table(rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
+    """The rows, below the names of their fields."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    if not rows:
+        click.echo(title)
+        return
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    table = Table(*names, title=title or None, title_justify="left", box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*(Text(_shown(name, row.get(name))) for name in names))
+    # What is not a terminal has no width: nothing is to be cut for it.
+    Console(width=None if sys.stdout.isatty() else 1000).print(table)
+
+
+def _shown(name: str, value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {each}" for name, each in value.items())
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return time.ctime(value) if value and name == "started" else str("" if value is None else value)

@@ -1,0 +1,215 @@
+"""Daemons: who starts one learns whether it is up, and why not; what they write is in their log."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="daemons are forked")
+
+STARTER = """
+import logging, os, signal, sys, threading, time
+from pathlib import Path
+from parpool.errors import EngineStartError
+from parpool.launch import daemon
+
+folder, patience = Path(sys.argv[1]), float(sys.argv[2])
+daemon.COMING_UP = patience
+
+def serve(up):
+    (folder / "pid").write_text(str(os.getpid()))
+{serve}
+
+def is_up(pid):
+    return (folder / "up").exists() and (folder / "up").read_text() == str(pid)
+
+daemon.be("thing", folder, serve, is_up, {name!r}, log_level="info", daemonize={daemonize})
+print("after", os.getpid())
+"""
+
+Start = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def source(serve: str, name: str = "", daemonize: bool = True) -> str:
+    body = "\n".join(f"    {line}" for line in serve.splitlines())
+    return STARTER.format(serve=body, name=name, daemonize=daemonize)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Run a script that becomes a daemon; gives what its caller sees."""
+
+    def run(serve: str, patience: float = 30, name: str = "") -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", source(serve, name), str(tmp_path), str(patience)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+    yield run
+    if (tmp_path / "pid").exists() and lives(pid_in(tmp_path)):
+        os.kill(pid_in(tmp_path), signal.SIGKILL)
+
+
+def pid_in(folder: Path) -> int:
+    return int((folder / "pid").read_text())
+
+
+def lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def await_end(pid: int) -> None:
+    deadline = time.monotonic() + 20
+    while lives(pid):
+        assert time.monotonic() < deadline, "it does not end"
+        time.sleep(0.01)
+
+
+def log_in(folder: Path) -> str:
+    (path,) = folder.glob("*.log")
+    return path.read_text()
+
+
+UNTIL_TOLD = """
+signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+{up}
+while True:
+    time.sleep(60)
+"""
+BY_FILE = '(folder / "up").write_text(str(os.getpid()))'
+BY_WORD = 'up("it is")'
+
+
+@pytest.mark.parametrize("how", [BY_FILE, BY_WORD])
+def test_the_caller_waits_until_it_is_up(start: Start, tmp_path: Path, how: str) -> None:
+    done = start(UNTIL_TOLD.format(up=how))
+    pid = pid_in(tmp_path)
+    assert done.returncode == 0 and not done.stderr
+    assert done.stdout.splitlines()[0] == f"thing is up: pid {pid}" and done.stdout.count("after") == 1
+    assert lives(pid)
+    assert os.getsid(pid) not in (pid, os.getsid(0)), "in a session of its own, that it does not lead"
+    assert os.readlink(f"/proc/{pid}/fd/0") == os.devnull
+    log = str(tmp_path / f"thing-{pid}.log")
+    assert os.readlink(f"/proc/{pid}/fd/1") == os.readlink(f"/proc/{pid}/fd/2") == log
+    os.kill(pid, signal.SIGTERM)
+    await_end(pid)
+
+
+@pytest.mark.parametrize(
+    ("what", "reason", "in_log"),
+    [
+        ('raise EngineStartError("no room")', "no room", "ERROR no room"),
+        ('raise FileNotFoundError("no file")', "no file", "ERROR no file"),
+        ("1 / 0", "ZeroDivisionError: division by zero", 'File "<string>"'),
+        ("os._exit(3)", "it ended before it was up", ""),
+        ("os.kill(os.getpid(), 9)", "it ended before it was up", ""),
+    ],
+)
+def test_the_caller_learns_why_it_is_not(start: Start, tmp_path: Path, what: str, reason: str, in_log: str) -> None:
+    done = start(what)
+    assert done.returncode == 1 and "after" not in done.stdout
+    assert done.stderr.splitlines()[-1] == (
+        f"ChildProcessError: the thing did not come up: {reason} (its log is in {tmp_path})"
+    )
+    assert in_log in log_in(tmp_path)
+    await_end(pid_in(tmp_path))
+
+
+def test_one_that_does_not_come_up_in_time_is_ended(start: Start, tmp_path: Path) -> None:
+    done = start(UNTIL_TOLD.format(up=""), patience=0.5)
+    assert done.returncode == 1 and "it was not up after 0.5 s" in done.stderr
+    await_end(pid_in(tmp_path))
+
+
+def test_one_whose_caller_is_interrupted_is_ended(tmp_path: Path) -> None:
+    script = source(UNTIL_TOLD.format(up=""))
+    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path), "60"], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert "KeyboardInterrupt" in process.communicate(timeout=30)[1]
+    await_end(pid_in(tmp_path))
+
+
+def test_all_that_it_writes_is_in_the_log(start: Start, tmp_path: Path) -> None:
+    done = start(
+        'logging.getLogger("parpool").info("by the log")\nlogging.getLogger("parpool").debug("too much")\n'
+        'print("by stdout", flush=True)\nos.system("echo by a child >&2")\nup("")',
+        name="chosen",
+    )
+    assert done.returncode == 0 and done.stdout.count("thing is up") == 1
+    await_end(pid_in(tmp_path))
+    assert (tmp_path / "chosen.log").stat().st_mode & 0o022 == 0
+    text = (tmp_path / "chosen.log").read_text()
+    assert all(each in text for each in ("INFO by the log", "by stdout", "by a child")) and "too much" not in text
+    assert "after" in text  # it goes on behind the call, and ends as any process does
+
+
+def test_a_log_that_is_large_is_begun_anew_with_stdout_and_stderr(start: Start, tmp_path: Path) -> None:
+    done = start(
+        "for handler in logging.getLogger('parpool').handlers: handler.maxBytes = 10_000\n"
+        "for number in range(400): logging.getLogger('parpool').info('line %d %s', number, 'x' * 100)\n"
+        "os.write(1, b'the last of stdout'); os.write(2, b'the last of stderr')\n"
+        "up('')",
+        name="thing",
+    )
+    assert done.returncode == 0
+    await_end(pid_in(tmp_path))
+    assert sorted(each.name for each in tmp_path.glob("*.log*")) == [f"thing.log{n}" for n in ("", ".1", ".2", ".3")]
+    text = (tmp_path / "thing.log").read_text()
+    assert "the last of stdoutthe last of stderr" in text
+    assert all(each.stat().st_size < 11_000 for each in tmp_path.glob("*.log*"))
+
+
+# In the foreground ----------------------------------------------------------------------------------
+
+
+def foreground(serve: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", source(serve, daemonize=False), str(folder), "60"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def test_in_the_foreground_the_log_goes_to_stderr_too(tmp_path: Path) -> None:
+    done = foreground('logging.getLogger("parpool").info("a line"); up("it is up")', tmp_path)
+    assert done.returncode == 0 and done.stdout.startswith("it is up\nafter")
+    assert done.stderr == log_in(tmp_path) and "INFO a line" in done.stderr
+
+
+def test_in_the_foreground_an_error_is_the_callers_to_tell(tmp_path: Path) -> None:
+    done = foreground('raise EngineStartError("no room")', tmp_path)
+    assert done.returncode == 1 and done.stderr.count("EngineStartError: no room") == 1
+    assert "ERROR no room" in log_in(tmp_path) and "Traceback" not in log_in(tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_end_it_cleanly_and_what_ends_it_is_not_disturbed(tmp_path: Path, number: int) -> None:
+    script = source(
+        f"def end():\n    os.kill(os.getpid(), {int(number)}); time.sleep(0.05); print('ended', flush=True)\n"
+        "with daemon.ended_by_signals(end):\n    up('up'); sys.stdout.flush()\n    time.sleep(60)",
+        daemonize=False,
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path), "60"], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "up\n"
+    process.send_signal(number)
+    assert process.communicate(timeout=30)[0].startswith("ended\nafter") and process.returncode == 0
+
+
+def test_nohup_is_respected(tmp_path: Path) -> None:
+    script = source(
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "with daemon.ended_by_signals(lambda: print('ended')):\n"
+        "    os.kill(os.getpid(), signal.SIGHUP); print('went on')",
+    ).replace("daemonize=True", "daemonize=False")
+    command = [sys.executable, "-c", script, str(tmp_path), "60"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith("went on\nended\n")
