@@ -83,6 +83,7 @@ class Far:
         self._ends: dict[int, tuple[bool, int | None]] = {}  #: of tasks that others may depend on, the last ones
         self._greetings: list[dict[str, Any]] = []
         self._got = self._told_got = 0
+        self._any_number = True  #: is the next delivery the first that is heard of this controller?
         self._failure: BaseException | None = None
         self.line = Line(connection, self.name, patience)
         self._say_hello()
@@ -216,8 +217,10 @@ class Far:
             self._lose(ControllerLost(f"the cluster was ended: {message.reason}"))
 
     def _deliver(self, delivery: Delivery, frames: list[bytes]) -> None:
-        if delivery.number <= self._got:
-            return  # it has come before
+        if self._any_number:
+            self._any_number = False
+        elif delivery.number != self._got + 1:
+            return  # it has come before; or something before it was lost, and all comes again
         self._got = delivery.number
         tasks, learn = self.tasks, self.paces.learn
         body = 1
@@ -331,6 +334,7 @@ class Far:
 
         if not welcome.again:
             self._got = self._told_got = 0
+            self._any_number = True
         # All of them, also for one that knew us: what defined them may have been lost.
         self._defined.clear()
         self._defined.extend(Definition(key, blob, self._names[key]) for key, blob in list(self.known.items()))

@@ -65,7 +65,7 @@ class Clients:
             door = self.by_address.get(address)
             if isinstance(message, ClientHello):
                 self._welcome(address, message)
-            elif door is None or not door.here:
+            elif door is None or (not door.here and not isinstance(message, (Got, Leave))):
                 self._send(address, Who())
             else:
                 self._obey(door, message, frames)
@@ -111,6 +111,7 @@ class Clients:
         door.facts = hello.facts
         door.keep = self._keep if hello.keep is None else hello.keep
         door.here = True
+        self._station.away.pop(address, None)
         self._station.pulse.watch(address)
         self._send(address, Welcome(door.number, self._instance, again, self._station.fellows()))
         if again:
@@ -135,6 +136,7 @@ class Clients:
             return
         log.warning("client %s is lost; its tasks %s", door.name, "go on" if door.keep else "are dropped")
         door.here = False
+        self._station.away[address] = None
         if not door.keep:
             self._drop_tasks(door)
         gone = [each for each in self if not each.here]
@@ -156,6 +158,7 @@ class Clients:
     def _remove(self, door: Door) -> None:
         door.close()
         self._station.pulse.forget(door.address)
+        self._station.away.pop(door.address, None)
         del self.by_address[door.address], self._numbers[door.number]
         self._forget(door, list(door.functions))
 

@@ -67,10 +67,8 @@ class Controller:
             station.on_client, station.on_client_lost = self.clients.heed, self.clients.lost
             station.on_news = self._tell
             station.start()
-            station.lost_and_found.past = past
             self.journal.begin(past)
-            for id, engine in past.engines.items():
-                station.await_engine(id, *engine)
+            station.follow(past)
             self._write_files(session)
             undo.callback(self._remove_files)
             self._undo = undo.pop_all()

@@ -22,6 +22,7 @@ class Past:
     """What a journal says of the time before."""
 
     engines: dict[int, tuple[str, int, str]] = field(default_factory=dict)  #: id: name, pid and machine
+    next: int = 0  #: above the ids of all engines that are named
     given: dict[int, int] = field(default_factory=dict)  #: the engine that a task was given to last
     #: of a task that was cut, the items of its parts that were given to an engine: whole, part, first item and count
     parts: dict[int, dict[int, tuple[int, int]]] = field(default_factory=dict)
@@ -156,6 +157,8 @@ def _read(path: Path, past: Past) -> None:
                 return  # it was killed while it wrote, and the message was not sent
             with suppress(ValueError, IndexError):  # a torn line, and another behind it
                 what, id, *rest = line.split()
+                if what in "JGL":
+                    past.next = max(past.next, int(id) + 1)
                 if what == "G":
                     past.given.update(dict.fromkeys(map(int, rest), int(id)))
                 elif what == "Q":

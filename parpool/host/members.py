@@ -118,6 +118,10 @@ class Members:
             self.staff.started(uid)
             self.deaths.watch(uid, pid)
 
+    def number_from(self, id: int) -> None:
+        """Give no id below this one to engines that come from here on."""
+        self._next = max(self._next, id)
+
     def admit(self, uid: str, pid: int, recorder: str | None, id: int | None = None) -> Member:
         """An engine has come by itself; ``id``: that it had before."""
         if id is None:

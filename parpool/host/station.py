@@ -24,12 +24,13 @@ from ..wire import messages
 from ..wire.failure import pack_failure
 from ..wire.messages import Begin, Die, Done, GivenBack, Hello, MalformedFrame, Noted, Outcome, Revoke, Stop, encode
 from ..wire.requests import Came, Definition, Fellow, Gone
+from ..wire.requests import Who as WhoIsThere
 from .doors import Door, Hall
 from .found import LostAndFound
 from .greetings import Greetings
 from .guests import Guests
 from .host import Host
-from .journal import Journal
+from .journal import Journal, Past
 from .members import Member
 from .ports import CLIENTS, HEART, PORTS, Ports
 from .watcher import StationDeeds
@@ -60,6 +61,7 @@ class Station(Host):
         self._guests = Guests()
         self.pulse = Pulse(misses)
         #: engines that were taken for lost: the ids that they had, and the tasks that they held
+        self.away: dict[bytes, None] = {}  #: clients that do not answer
         self.ghosts: dict[bytes, tuple[int, frozenset[int]]] = {}
         self._to_ask: dict[bytes, int] = {}  #: engines that are to say who they are, and how often this is tried
         self.journal = journal
@@ -127,7 +129,7 @@ class Station(Host):
         """An interval of the heartbeat has gone by."""
         asked, lost = self.pulse.beat()
         heart = self._wires.heart
-        for name in (*asked, *self.ghosts):
+        for name in (*asked, *self.ghosts, *self.away):
             heart.send(name, b"")
         for name in lost:
             member = self.members.by_address.get(name)
@@ -148,8 +150,12 @@ class Station(Host):
     def _hear(self) -> None:
         while (answer := self._wires.heart.receive()) is not None:
             name, _ = answer
-            if not self.pulse.answered(name) and name in self.ghosts:
+            if self.pulse.answered(name):
+                continue
+            if name in self.ghosts:
                 self._ask_who(name)
+            elif name in self.away:
+                self.to_client(name, encode(WhoIsThere()))
 
     # -- engines ----------------------------------------------------------------------------------------------
 
@@ -187,8 +193,14 @@ class Station(Host):
     def _first_tasks(self, engine: int) -> list[Task]:
         return self.greetings.for_one(engine)
 
-    def await_engine(self, id: int, uid: str, pid: int, hostname: str) -> None:
-        """An engine of the controller that was here before: it should come back, with what it holds."""
+    def follow(self, past: Past) -> None:
+        """Take the place of the controller that was here before: its engines should come back, with what they hold."""
+        self.lost_and_found.past = past
+        self.members.number_from(past.next)
+        for id, engine in past.engines.items():
+            self._await_engine(id, *engine)
+
+    def _await_engine(self, id: int, uid: str, pid: int, hostname: str) -> None:
         member = self.members.admit(uid, pid, self.session.path(uid), id)
         member.hostname, member.sent = hostname, 0
         self.pulse.watch(member.address)

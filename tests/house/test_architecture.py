@@ -60,7 +60,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "patching": {"pool"},
     "magics": {"errors", "client"},
     "executor": {"errors", "options", "client", "launch"},
-    "cluster": {"errors", "options", "client", "launch", "net.address", "net.deaths"},
+    "cluster": {"errors", "options", "client", "launch", "net.address", "net.folder", "net.deaths", "net.wake"},
 }
 
 # These put the parts together, so they may import all of ours but compat.
