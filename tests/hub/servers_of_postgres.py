@@ -1,0 +1,79 @@
+"""A PostgreSQL server for tests: Debian's, in a temporary folder, on a unix socket and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+import uuid
+from pathlib import Path
+from typing import Any
+
+USER = "postgres"
+
+
+def binaries() -> Path | None:
+    """The folder of the programs, of the newest version that is installed."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: path.parts[4].zfill(3))
+    return found[-1].parent if found else None
+
+
+class Postgres:
+    """A server. It refuses to run as root, and then does as the user that its package has made."""
+
+    def __init__(self) -> None:
+        # Where that user can come to it: the folder for temporary files of the tests is ours alone.
+        self.folder = Path(tempfile.mkdtemp(prefix="postgres-", dir=os.environ.get("PYTEST_DEBUG_TEMPROOT")))
+        self._as: dict[str, Any] = {}
+        if os.getuid() == 0:
+            account = pwd.getpwnam(USER)
+            os.chown(self.folder, account.pw_uid, account.pw_gid)
+            self._as = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+        try:
+            self._run("initdb", "-D", "data", "-A", "trust", "-U", USER, "--no-sync", "-E", "UTF8", "--locale=C")
+            self.start()
+        except BaseException:
+            shutil.rmtree(self.folder)
+            raise
+
+    def _run(self, program: str, *arguments: str) -> None:
+        path = binaries()
+        assert path is not None
+        # Not in the environment of the tests: the server outlives the single test, and is no leftover of it.
+        done = subprocess.run(
+            [path / program, *arguments],
+            cwd=self.folder,
+            env={"PATH": "/usr/bin:/bin", "HOME": str(self.folder)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            **self._as,
+        )
+        assert done.returncode == 0, done.stdout.decode()
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        options = f"-k {self.folder} -c listen_addresses='' -c fsync=off -c autovacuum=off"
+        self._run("pg_ctl", "-D", "data", "-w", "-s", "-l", "log", "-o", options, "start")
+
+    def stop(self) -> None:
+        """Stop it at once, with whoever is connected."""
+        self._run("pg_ctl", "-D", "data", "-w", "-s", "-m", "immediate", "stop")
+
+    def url(self) -> str:
+        """The URL of a schema of its own, which is as good as a database and made at once."""
+        import psycopg
+
+        name = f"t{uuid.uuid4().hex}"
+        with psycopg.connect(host=str(self.folder), user=USER, dbname=USER) as connection:
+            connection.execute(f"CREATE SCHEMA {name}".encode())
+        return f"postgresql://{USER}@/{USER}?host={self.folder}&options=-csearch_path%3D{name}"
+
+    def close(self) -> None:
+        """Stop it, and remove its folder."""
+        try:
+            self.stop()
+        finally:
+            shutil.rmtree(self.folder)
