@@ -73,6 +73,7 @@ class ControllerSettings:
     heartbeat: float = 1.0  #: seconds between heartbeats
     misses: int = 10  #: heartbeats that may go without an answer
     on_client_lost: str = "drop"  #: what becomes of its tasks that have not begun: ``drop`` or ``keep``
+    owner_pid: int = 0  #: a process of this machine with whose end the controller ends, too; 0: none
     policy: str = "leastload"  #: by which of several free engines gets a task
 
 

@@ -18,6 +18,7 @@ from .. import __version__
 from ..errors import ConnectionFileError
 from ..hub.open import open_store
 from ..net.address import Connection, ControllerLock, new_keys, write, write_private
+from ..net.deaths import alive
 from ..options import ControllerSettings
 from ..shm.session import Session
 from ..wire.messages import PROTOCOL
@@ -83,6 +84,8 @@ class Controller:
                 due = monotonic() + interval
                 station.beat()
                 self.journal.settle(station.scheduler.engines)
+                if self.settings.owner_pid and not alive(self.settings.owner_pid):
+                    self.end(f"its owner, pid {self.settings.owner_pid}, is gone")
         log.info("the controller ends: %s", self._over)
 
     def end(self, why: str, for_good: bool = True) -> None:

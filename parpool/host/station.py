@@ -10,7 +10,7 @@ import os
 import re
 import signal
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from time import monotonic
 from typing import Any
@@ -23,14 +23,12 @@ from ..shm.session import Session
 from ..wire import messages
 from ..wire.failure import pack_failure
 from ..wire.messages import Begin, Die, Done, GivenBack, Hello, MalformedFrame, Noted, Outcome, Revoke, Stop, encode
-from ..wire.requests import Came, Definition, Fellow, Gone
 from ..wire.requests import Who as WhoIsThere
-from .doors import Door, Hall
 from .found import LostAndFound
 from .greetings import Greetings
 from .guests import Guests
-from .host import Host
 from .journal import Journal, Past
+from .lobby import Lobby
 from .members import Member
 from .ports import CLIENTS, HEART, PORTS, Ports
 from .watcher import StationDeeds
@@ -45,7 +43,7 @@ NOTE_EVERY = 32  #: messages of an engine that may be unacknowledged though they
 GHOSTS = 1024  #: engines that were lost and may come back
 
 
-class Station(Host):
+class Station(Lobby):
     """A host for engines and clients that come by themselves, through ``ports``."""
 
     def __init__(
@@ -61,25 +59,13 @@ class Station(Host):
         self._guests = Guests()
         self.pulse = Pulse(misses)
         #: engines that were taken for lost: the ids that they had, and the tasks that they held
-        self.away: dict[bytes, None] = {}  #: clients that do not answer
         self.ghosts: dict[bytes, tuple[int, frozenset[int]]] = {}
         self._to_ask: dict[bytes, int] = {}  #: engines that are to say who they are, and how often this is tried
+        self._asked: dict[bytes, None] = {}  #: those that were asked since the last beat, and have not said so yet
         self.journal = journal
-        self._told: set[int] = set()  #: engines that clients know of
-        #: takes messages of clients
-        self.on_client: Callable[[bytes, list[bytes]], None] = lambda address, frames: None
-        #: told of a client that does not answer
-        self.on_client_lost: Callable[[bytes], None] = lambda address: None
-        #: told of tasks that were submitted, and of functions, before they are sent
-        self.on_submitted: Callable[[list[Task]], None] = lambda tasks: None
-        self.on_named: Callable[[Definition], None] = lambda function: None
-        #: what clients are to be told
-        self.on_news: Callable[[Any], None] = lambda message: None
         super().__init__(self._guests, 0, policy=policy)
         self._guests.send_die = self._kill
-        self.on_change = self._tell_of_engines
         self.on_need = self._no_code
-        self.hall = Hall(self.to_client)
         self.lost_and_found = LostAndFound(self)
         self.greetings = Greetings(self)
         self.perform: Callable[[Effects], None] = self._perform
@@ -127,6 +113,7 @@ class Station(Host):
 
     def beat(self) -> None:
         """An interval of the heartbeat has gone by."""
+        self._asked.clear()
         asked, lost = self.pulse.beat()
         heart = self._wires.heart
         for name in (*asked, *self.ghosts, *self.away):
@@ -175,20 +162,16 @@ class Station(Host):
             return
         ghost = self.ghosts.pop(uid, None)
         member = self.members.admit(name, message.pid, None, None if ghost is None else ghost[0])
-        member.hostname = message.hostname
-        member.sent = 0
+        member.hostname, member.sent = message.hostname, 0
         self.pulse.watch(uid)
-        member.receipts.begin(message.first)
-        if message.held is not None:
-            self._begin(member, message)
-        self._welcome(member, message)
-        if message.held is not None and member.id in self.scheduler.engines:
-            given_up = frozenset() if ghost is None else ghost[1]
-            if given_up:  # some of it may run elsewhere
-                self._wires.tell(member, encode(Revoke([id for id in message.held if id in given_up])))
-            self.lost_and_found.claim(member.id, [id for id in message.held if id not in given_up])
-            if message.last >= message.first:
-                self._ask_who(uid)  # what it has said of that was not heard, as it was a stranger
+        self._asked.pop(uid, None)
+        if message.held is None or message.protocol != messages.PROTOCOL:
+            self._welcome(member, message)
+            return
+        # What it has said of what has ended was not heard, as it was a stranger: it says so again, and then joins.
+        member.given_up = frozenset() if ghost is None else ghost[1]
+        self.scheduler.engine_awaited(member.id, monotonic())
+        self._ask_who(uid)
 
     def _first_tasks(self, engine: int) -> list[Task]:
         return self.greetings.for_one(engine)
@@ -222,12 +205,17 @@ class Station(Host):
         """An engine that was cut off, or of the time before, says what it holds."""
         if hello.held is None:
             return  # it begins, and was welcomed
+        self._asked.pop(member.address, None)
         member.receipts.begin(hello.first)
         member.known.clear()  # what was on its way is lost
         if not member.joined:
             member.joined = True
             self.journal.joined(member.id, member.uid, member.pid, member.hostname)
-            self.lost_and_found.claim(member.id, [id for id in hello.held if id not in self.scheduler.tasks])
+            known = self.scheduler.tasks.keys() | member.given_up
+            self.lost_and_found.claim(member.id, [id for id in hello.held if id not in known])
+            if member.given_up:  # some of it may run elsewhere
+                self._wires.tell(member, encode(Revoke([id for id in hello.held if id in member.given_up])))
+                member.given_up = frozenset()
         self._draw_near(member)
         self._begin(member, hello)
         self._perform(self.scheduler.engine_returned(member.id, hello.held, monotonic()))
@@ -248,16 +236,19 @@ class Station(Host):
             self.members.deaths.watch(member.uid, member.pid)
 
     def _heed_return(self, uid: bytes) -> None:
+        self._asked.pop(uid, None)
         self._ask_who(uid)
 
     def _ask_who(self, uid: bytes) -> None:
-        """Have an engine say again what it holds, and what may not have arrived."""
-        self._to_ask[uid] = ASK_OFTEN
+        """Have an engine say again what it holds, and what may not have arrived: once, until it has, or a beat later."""
+        if uid not in self._asked:
+            self._to_ask[uid] = ASK_OFTEN
 
     def _ask_now(self) -> None:
         for uid, times in list(self._to_ask.items()):
             if times <= 0 or self._wires.ask_who(uid):
                 del self._to_ask[uid]
+                self._asked[uid] = None
             else:
                 self._to_ask[uid] = times - 1
 
@@ -342,54 +333,3 @@ class Station(Host):
         """Have all engines end now: the controller does."""
         for address in (*self.members.by_address, *self.ghosts):
             self._wires.tell_one(address, encode(Die()))
-
-    # -- clients ----------------------------------------------------------------------------------------------
-
-    def to_client(self, address: bytes, header: bytes, frames: Sequence[bytes] = ()) -> None:
-        """Send a message to a client, if it is there."""
-        self._wires.clients.send(address, header, frames)
-
-    def fellows(self) -> list[Fellow]:
-        """The engines that serve."""
-        return [_fellow(each) for each in self.members if each.joined and each.id in self.scheduler.engines]
-
-    def _tell_of_engines(self) -> None:
-        here = {each.id: each for each in self.members if each.joined and each.id in self.scheduler.engines}
-        came = [_fellow(member) for id, member in here.items() if id not in self._told]
-        gone = [id for id in self._told if id not in here]
-        self._told = set(here)
-        if came:
-            self.on_news(Came(came))
-        if gone:
-            self.on_news(Gone(gone))
-
-    def take(self, door: Door, tasks: list[Task], again: bool) -> None:
-        """Tasks of a client; ``again``: they may have been submitted before, here or to the controller before this."""
-        alive = self.scheduler.tasks
-        tasks = [task for task in tasks if task.id not in alive]
-        if again:
-            tasks = self.lost_and_found.recognise(door, tasks)
-        self.on_submitted(tasks)
-        self._perform(self.scheduler.submit(tasks, monotonic()))
-
-    def learn(self, function: Definition) -> None:
-        """A client defines a function."""
-        self.known[function.key] = function.blob
-        self.on_named(function)
-
-    def greet(self, door: Door, function: Definition, payload: bytes, later_only: bool) -> None:
-        """Have every engine call a function of a client before all that the client submits from here on."""
-        door.functions[function.key] = None
-        self.learn(function)
-        self.greetings.add(door, function.key, payload)
-        if not later_only:
-            self._perform(self.scheduler.submit(self.greetings.for_all(door, function.key, payload), monotonic()))
-
-    def forget(self, keys: Iterable[bytes]) -> None:
-        """No client will use these functions again."""
-        needed = {task.function for task in self.scheduler.tasks.values()} if keys else set()
-        self.blobs.drop([key for key in keys if key not in needed], self.members)
-
-
-def _fellow(member: Member) -> Fellow:
-    return Fellow(member.id, member.uid, member.pid, member.hostname)

@@ -1,0 +1,89 @@
+"""What a station does for clients: it hands in their tasks, and tells them of engines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from time import monotonic
+from typing import Any
+
+from ..core.state import Task
+from ..wire.requests import Came, Definition, Fellow, Gone
+from .doors import Door, Hall
+from .found import LostAndFound
+from .greetings import Greetings
+from .host import Host
+from .members import Member
+from .ports import Ports
+
+
+class Lobby(Host):
+    """A host whose tasks come from clients in other processes."""
+
+    lost_and_found: LostAndFound
+    greetings: Greetings
+    _wires: Ports
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self.away: dict[bytes, None] = {}  #: clients that do not answer
+        self._told: set[int] = set()  #: engines that clients know of
+        #: takes messages of clients
+        self.on_client: Callable[[bytes, list[bytes]], None] = lambda address, frames: None
+        #: told of a client that does not answer
+        self.on_client_lost: Callable[[bytes], None] = lambda address: None
+        #: told of tasks that were submitted, and of functions, before they are sent
+        self.on_submitted: Callable[[list[Task]], None] = lambda tasks: None
+        self.on_named: Callable[[Definition], None] = lambda function: None
+        #: what clients are to be told
+        self.on_news: Callable[[Any], None] = lambda message: None
+        super().__init__(*args, **options)
+        self.on_change = self._tell_of_engines
+        self.hall = Hall(self.to_client)
+
+    def to_client(self, address: bytes, header: bytes, frames: Sequence[bytes] = ()) -> None:
+        """Send a message to a client, if it is there."""
+        self._wires.clients.send(address, header, frames)
+
+    def fellows(self) -> list[Fellow]:
+        """The engines that serve."""
+        return [_fellow(each) for each in self.members if each.joined and each.id in self.scheduler.engines]
+
+    def _tell_of_engines(self) -> None:
+        here = {each.id: each for each in self.members if each.joined and each.id in self.scheduler.engines}
+        came = [_fellow(member) for id, member in here.items() if id not in self._told]
+        gone = [id for id in self._told if id not in here]
+        self._told = set(here)
+        if came:
+            self.on_news(Came(came))
+        if gone:
+            self.on_news(Gone(gone))
+
+    def take(self, door: Door, tasks: list[Task], again: bool) -> None:
+        """Tasks of a client; ``again``: they may have been submitted before, here or to the controller before this."""
+        alive = self.scheduler.tasks
+        tasks = [task for task in tasks if task.id not in alive]
+        if again:
+            tasks = self.lost_and_found.recognise(door, tasks)
+        self.on_submitted(tasks)
+        self._perform(self.scheduler.submit(tasks, monotonic()))
+
+    def learn(self, function: Definition) -> None:
+        """A client defines a function."""
+        self.known[function.key] = function.blob
+        self.on_named(function)
+
+    def greet(self, door: Door, function: Definition, payload: bytes, later_only: bool) -> None:
+        """Have every engine call a function of a client before all that the client submits from here on."""
+        door.functions[function.key] = None
+        self.learn(function)
+        self.greetings.add(door, function.key, payload)
+        if not later_only:
+            self._perform(self.scheduler.submit(self.greetings.for_all(door, function.key, payload), monotonic()))
+
+    def forget(self, keys: Iterable[bytes]) -> None:
+        """No client will use these functions again."""
+        needed = {task.function for task in self.scheduler.tasks.values()} if keys else set()
+        self.blobs.drop([key for key in keys if key not in needed], self.members)
+
+
+def _fellow(member: Member) -> Fellow:
+    return Fellow(member.id, member.uid, member.pid, member.hostname)
