@@ -27,7 +27,7 @@ from .errors import ConnectionFileError, ParpoolError
 from .launch import daemon
 from .launch.mpi import rank_and_size
 from .net import address
-from .options import ControllerSettings, EngineSettings
+from .options import ControllerSettings, EngineSettings, HubSettings
 
 log = logging.getLogger("parpool")
 
@@ -281,6 +281,7 @@ def _row(folder: Path) -> dict[str, Any]:
 @commands.command()
 @which_cluster
 @reached_at
+@click.option("--hub", default="", metavar="FILE|URL", help="Of a hub in a process of its own (`parpool hub`).")
 @click.option("--heartbeat", type=ABOVE_0, default=ControllerSettings.heartbeat, help="Seconds between heartbeats.")
 @click.option("--misses", type=click.IntRange(1), default=ControllerSettings.misses, help="How many may be unanswered.")
 @click.option(
@@ -304,6 +305,31 @@ def controller(profile: str, cluster_id: str | None, log_level: str, daemonize: 
         return False
 
     daemon.be("controller", _logs(folder), serve, is_up, log_level=log_level, daemonize=daemonize)
+
+
+@commands.command()
+@which_cluster
+@click.option("--ip", default="", help="Listen at this address by tcp; by default this machine alone can connect.")
+@click.option("--location", default="", help="Name or address by which the controller reaches it.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="By default any that is free.")
+@click.option("--db", default="memory", help="memory, sqlite:///PATH or postgresql://USER@HOST/DATABASE.")
+@as_a_process
+def hub(profile: str, cluster_id: str | None, log_level: str, daemonize: bool, **options: Any) -> None:
+    """Be the hub of a cluster, for a controller with --hub."""
+    folder = address.cluster_folder(profile, cluster_id)
+    settings = HubSettings(folder, profile, folder.name, **options)
+
+    def serve(up: Callable[[str], None]) -> None:
+        from .host.hub_process import main
+
+        main(settings)
+
+    def is_up(pid: int) -> bool:
+        with suppress(ParpoolError):
+            return address.read(folder / "hub.json", gone_too=True).pid == pid
+        return False
+
+    daemon.be("hub", _logs(folder), serve, is_up, log_level=log_level, daemonize=daemonize)
 
 
 @commands.command()

@@ -60,6 +60,19 @@ class EngineSettings:
 
 
 @dataclass(frozen=True)
+class HubSettings:
+    """What a hub in a process of its own is to be."""
+
+    folder: Path  #: of the cluster
+    profile: str = "default"
+    cluster_id: str = "default"
+    ip: str = ""  #: address of this machine that it listens at by tcp; empty: this machine alone, by ipc
+    location: str = ""  #: name or address by which the controller reaches it; empty: found out
+    port: int = 0  #: 0: any
+    db: str = "memory"  #: where records of tasks are kept: ``memory``, ``sqlite:///PATH``, ``postgresql://...``
+
+
+@dataclass(frozen=True)
 class ControllerSettings:
     """What a controller is to be."""
 
@@ -70,6 +83,7 @@ class ControllerSettings:
     location: str = ""  #: name or address by which others reach it; empty: found out
     ports: dict[str, int] = field(default_factory=dict)  #: of client, work, control and heart; those not named: any
     db: str = "memory"  #: where records of tasks are kept: ``memory``, ``sqlite:///PATH``, ``postgresql://...``
+    hub: str = ""  #: path or URL of the connection to a hub in a process of its own, which then has the ``db``
     heartbeat: float = 1.0  #: seconds between heartbeats
     misses: int = 10  #: heartbeats that may go without an answer
     on_client_lost: str = "drop"  #: what becomes of its tasks that have not begun: ``drop`` or ``keep``

@@ -17,12 +17,13 @@ from typing import Any
 from .. import __version__
 from ..errors import ConnectionFileError
 from ..hub.open import open_store
-from ..net.address import Connection, ControllerLock, new_keys, write, write_private
+from ..net.address import Connection, ControllerLock, connection_from, new_keys, write, write_private
 from ..net.deaths import alive
 from ..options import ControllerSettings
 from ..shm.session import Session
 from ..wire.messages import PROTOCOL
 from .clients import Clients
+from .far_hub import FarHub
 from .journal import Journal
 from .ports import Ports
 from .questions import Questions
@@ -60,7 +61,8 @@ class Controller:
                 session, ports, self.journal, misses=settings.misses, policy=settings.policy
             )
             undo.callback(station.close)
-            self.watcher = Watcher(open_store(settings.db), station)
+            hub = FarHub(connection_from(settings.hub, "hub"), self.instance) if settings.hub else None
+            self.watcher = Watcher(hub or open_store(settings.db), station)
             undo.callback(self.watcher.close)
             questions = Questions(self)
             keep = settings.on_client_lost == "keep"

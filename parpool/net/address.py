@@ -55,7 +55,7 @@ __all__ = [
 
 DEFAULT = "default"  #: the name of the profile, and of the cluster, where none is given
 #: The addresses that each role cannot do without. The first one begins the URL.
-NEEDED = {"client": ("client", "heart"), "engine": ("work", "control", "heart")}
+NEEDED = {"client": ("client", "heart"), "engine": ("work", "control", "heart"), "hub": ("hub",)}
 
 _NAME = re.compile(r"[\w@+-][\w.@+-]{0,99}")
 _KEY = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")  # 32 bytes in z85
@@ -65,7 +65,7 @@ _KEY = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")  # 32 bytes in z
 class Connection:
     """Where a controller is, and the keys to it. Its repr shows no keys."""
 
-    role: str  #: who may connect with it: "client" or "engine"
+    role: str  #: who may connect with it: "client", "engine" or, to a hub, "hub"
     cluster_id: str
     profile: str
     addresses: dict[str, str]  #: of the sockets, by name: those of `NEEDED` and, on one machine, "lane", a path
@@ -290,7 +290,7 @@ def _made(
     except msgspec.ValidationError as error:  # it names types and places
         raise refused(f"is not as it should be ({error})") from None
     if made.role not in NEEDED:
-        raise refused("has a role that is neither client nor engine")
+        raise refused("has a role that is none of client, engine and hub")
     if role not in (None, made.role):
         raise ConnectionFileError(f"{where} is one for {made.role}s, not for {role}s: use {role}.json")
     if lacking := [name for name in NEEDED[made.role] if not made.addresses.get(name)]:
