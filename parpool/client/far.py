@@ -28,7 +28,6 @@ from ..wire.requests import (
     Ask,
     Came,
     ClientHello,
-    Definition,
     Delivery,
     Failed,
     Fellow,
@@ -44,13 +43,12 @@ from ..wire.requests import (
     to_client,
 )
 from .line import Line
-from .orders import deliver, has_ended, pack_orders
+from .orders import Functions, deliver, has_ended, pack_orders
 
 LOOK_EVERY = 0.25  #: seconds between looks at what has arrived, while nobody waits for anything
 GOT_EVERY = 16  #: deliveries that are acknowledged at once
 MOST = 2048  #: tasks in one message
 REMEMBERED = 65536  #: ends of tasks, for those that depend on them and must be submitted again
-FUNCTIONS = 2048  #: that the controller is asked to keep; more only while tasks need them
 
 
 class Far:
@@ -60,7 +58,8 @@ class Far:
         self.name = uuid.uuid4().hex
         self.asleep = False
         self.nudged = False
-        self.known: dict[bytes, bytes] = {}
+        self._functions = Functions()
+        self.known = self._functions.known
         self.tasks: dict[int, Task] = {}  #: submitted, and not ended
         self.engines: dict[int, Fellow] = {}
         self.paces = Paces()
@@ -76,14 +75,13 @@ class Far:
         self._keep = keep
         self._instance = ""
         self._handed_in: deque[Any] = deque()  #: tasks and messages to be sent, in order
-        self._defined: deque[Definition] = deque()
-        self._names: dict[bytes, str] = {}
         self._asked: dict[int, tuple[Ask, Callable[[Any, str], None]]] = {}
         self._questions = 0
         self._ends: dict[int, tuple[bool, int | None]] = {}  #: of tasks that others may depend on, the last ones
         self._greetings: list[dict[str, Any]] = []
         self._got = self._told_got = 0
-        self._any_number = True  #: is the next delivery the first that is heard of this controller?
+        self._welcome = False  #: has the controller answered the last hello?
+        self._aborted: set[int] = set()  #: tasks that are to be taken back
         self._failure: BaseException | None = None
         self.line = Line(connection, self.name, patience)
         self._say_hello()
@@ -98,9 +96,7 @@ class Far:
 
     def define(self, function: Function) -> None:
         """A function that tasks will name."""
-        self.known[function.key] = function.blob
-        self._names[function.key] = function.name
-        self._defined.append(Definition(function.key, function.blob, function.name))
+        self._functions.define(function)
 
     def drain(self) -> None:
         """Have :attr:`on_drained` called when all that was submitted has ended."""
@@ -108,6 +104,7 @@ class Far:
 
     def abort(self, ids: list[int]) -> None:
         """Take back tasks that have not begun."""
+        self._aborted.update(ids)
         self._say(Abort(ids))
 
     def ask(self, what: str, about: dict[str, Any], reply: Callable[[Any, str], None]) -> None:
@@ -160,7 +157,7 @@ class Far:
             timeout = 0 if self.tasks or self._asked or self._handed_in else timeout
         try:
             self.asleep = True
-            if self._handed_in or self.nudged or self._draining and not self.tasks:
+            if (self._handed_in and self._welcome) or self.nudged or (self._draining and not self.tasks):
                 timeout = 0
             frames, again = self.line.receive(timeout)
         except AuthenticationError as error:
@@ -217,9 +214,7 @@ class Far:
             self._lose(ControllerLost(f"the cluster was ended: {message.reason}"))
 
     def _deliver(self, delivery: Delivery, frames: list[bytes]) -> None:
-        if self._any_number:
-            self._any_number = False
-        elif delivery.number != self._got + 1:
+        if not self._welcome or delivery.number != self._got + 1:
             return  # it has come before; or something before it was lost, and all comes again
         self._got = delivery.number
         tasks, learn = self.tasks, self.paces.learn
@@ -266,6 +261,8 @@ class Far:
             self._acknowledge()  # the large ones are not to be kept for long
 
     def _acknowledge(self) -> None:
+        if not self._welcome:
+            return
         self._told_got = self._got
         self.line.send(encode(Got(self._got)))
 
@@ -276,8 +273,8 @@ class Far:
         if self._failure is not None:
             self._end_all()
             return
-        if not self.number:
-            return  # nobody has let us in yet
+        if not self._welcome:
+            return  # nobody has let us in yet, or again
         handed_in = self._handed_in
         tasks: list[Task] = []
         while handed_in:
@@ -291,7 +288,7 @@ class Far:
             if not isinstance(each, Task):
                 self.line.send(encode(each))
         self._send_tasks(tasks)
-        if len(self.known) > FUNCTIONS:
+        if self._functions.too_many:
             self._forget_functions()
 
     def _send_tasks(self, tasks: list[Task]) -> None:
@@ -300,28 +297,33 @@ class Far:
             self._send(tasks, False)
 
     def _send(self, tasks: list[Task], again: bool) -> None:
-        definitions = [self._defined.popleft() for _ in range(len(self._defined))]
-        self.line.send(*pack_orders(tasks, definitions, again, self._ends))
+        self.line.send(*pack_orders(tasks, self._functions.take(), again, self._ends))
 
     def _tasks_handed_in(self) -> list[Task]:
         return [each for each in list(self._handed_in) if isinstance(each, Task)]
 
     def _forget_functions(self) -> None:
-        needed = {task.function for task in (*self.tasks.values(), *self._tasks_handed_in())}
-        surplus = len(self.known) - FUNCTIONS // 2
-        keys = [key for key in list(self.known)[:surplus] if key not in needed]
-        for key in keys:
-            del self.known[key]
-            self._names.pop(key, None)
+        keys = self._functions.forget({task.function for task in (*self.tasks.values(), *self._tasks_handed_in())})
         if keys:
             self.line.send(encode(Forget(keys)))
 
     # -- the connection ---------------------------------------------------------------------------------------
 
     def _say_hello(self) -> None:
+        self._welcome = False
         facts: dict[str, str | int] = {"pid": os.getpid(), "hostname": socket.gethostname()}
-        hello = ClientHello(PROTOCOL, __version__, self.name, self.number, self._instance, self._got, self._keep, facts)
-        self.line.send(encode(hello))
+        hello = ClientHello(
+            PROTOCOL,
+            __version__,
+            self.name,
+            self.number,
+            self._instance,
+            self._got,
+            self.line.turn + 1,
+            self._keep,
+            facts,
+        )
+        self.line.say_hello(encode(hello))
 
     def _begin(self, welcome: Welcome) -> None:
         """The controller has let us in: for the first time, again, or it is another one."""
@@ -332,16 +334,18 @@ class Far:
                     self.ask("greet", {**about, "again": True}, _ignore)
             self._instance = welcome.instance
 
+        self._welcome = True
         if not welcome.again:
-            self._got = self._told_got = 0
-            self._any_number = True
+            self._got = self._told_got = welcome.next - 1
         # All of them, also for one that knew us: what defined them may have been lost.
-        self._defined.clear()
-        self._defined.extend(Definition(key, blob, self._names[key]) for key, blob in list(self.known.items()))
+        self._functions.define_again()
         self.engines = {each.id: each for each in welcome.engines}
         under_way = list(self.tasks.values())
         for start in range(0, len(under_way), MOST):
             self._send(under_way[start : start + MOST], True)
+        self._aborted.intersection_update(self.tasks)
+        if self._aborted:
+            self.line.send(encode(Abort(list(self._aborted))))
         for ask, _ in list(self._asked.values()):
             if ask not in self._handed_in:
                 self.line.send(encode(ask))

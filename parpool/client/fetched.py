@@ -56,6 +56,11 @@ class FetchedResult(CallResult):
         return remote_error(payload, self._engine, "apply")
 
     @property
+    def metadata(self) -> dict[str, Any]:
+        """A dict on the call: which engine ran it, when, and how it ended. Times are None while unknown."""
+        return {**super().metadata, "msg_id": self._msg_id}
+
+    @property
     def msg_ids(self) -> list[str]:
         """The name of the task."""
         return [self._msg_id]

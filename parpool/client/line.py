@@ -11,6 +11,8 @@ from ..errors import AuthenticationError, ControllerLost
 from ..net.heart import Heart
 from ..net.sockets import DOWN, UP, Context, Poller
 from ..net.wake import Wake
+from ..wire.messages import encode
+from ..wire.requests import Stamp
 
 
 class Line:
@@ -22,6 +24,8 @@ class Line:
     def __init__(self, connection: Any, name: str, patience: float) -> None:
         self.patience = patience
         self._connection = connection
+        self.turn = 0  #: how many hellos were said
+        self._said = 0  #: messages since the last
         self._met = False  #: was there ever somebody?
         self._down_since: float | None = monotonic()
         keys = (connection.public_key.encode(), connection.secret_key.encode())
@@ -39,9 +43,16 @@ class Line:
         for source in (self._socket, self._monitor, self._wake.fd):
             self._poller.add(source)
 
+    def say_hello(self, header: bytes) -> None:
+        """Send a hello, behind which messages are numbered anew."""
+        self.turn += 1
+        self._said = 0
+        self._socket.send(header)
+
     def send(self, header: bytes, frames: Sequence[bytes] = ()) -> None:
-        """Send a message; returns at once."""
-        self._socket.send(header, frames)
+        """Send a message, with its stamp; returns at once."""
+        self._said += 1
+        self._socket.send(header, [*frames, encode(Stamp(self.turn, self._said))])
 
     def receive(self, timeout: float | None) -> tuple[list[bytes] | None, bool]:
         """The next message, if one comes within ``timeout`` seconds; and whether the connection is a new one.
@@ -99,7 +110,7 @@ class Line:
         """Send a last message, where somebody is there, and let go of everything."""
         there = self._met and self._down_since is None
         if there:
-            self._socket.send(last)
+            self.send(last)
         self._heart.close()
         self._context.close(1.0 if there else 0.0)
         self._wake.close()

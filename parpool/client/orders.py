@@ -3,19 +3,59 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..core.state import Dependency, Task
+from ..wire.functions import Function
 from ..wire.messages import INLINE, encode
 from ..wire.requests import Definition, Relation, Submit, Terms
 
 log = logging.getLogger("parpool")
 
+FUNCTIONS = 2048  #: that the controller is asked to keep; more only while tasks need them
 _PLAIN = 4  #: attributes of a task that has nothing but its class's terms
 
 
 Ends = Mapping[int, "tuple[bool, int | None]"]  #: of tasks: with success, and the engine
+
+
+class Functions:
+    """The functions that a controller was told of, or is to be told of with the next tasks. (Any thread defines.)"""
+
+    def __init__(self) -> None:
+        self.known: dict[bytes, bytes] = {}  #: blobs by key
+        self._names: dict[bytes, str] = {}
+        self._fresh: deque[Definition] = deque()
+
+    def define(self, function: Function) -> None:
+        """A function that tasks will name."""
+        self.known[function.key] = function.blob
+        self._names[function.key] = function.name
+        self._fresh.append(Definition(*function))
+
+    def define_again(self) -> None:
+        """The controller may know none of them."""
+        self._fresh.clear()
+        self._fresh.extend(Definition(key, blob, self._names[key]) for key, blob in list(self.known.items()))
+
+    def take(self) -> list[Definition]:
+        """Those that the controller was not told of yet."""
+        return [self._fresh.popleft() for _ in range(len(self._fresh))]
+
+    @property
+    def too_many(self) -> bool:
+        """Is it time for :meth:`forget`?"""
+        return len(self.known) > FUNCTIONS
+
+    def forget(self, needed: set[bytes]) -> list[bytes]:
+        """Let go of the oldest half but for what is ``needed``; gives their keys."""
+        surplus = len(self.known) - FUNCTIONS // 2
+        keys = [key for key in list(self.known)[:surplus] if key not in needed]
+        for key in keys:
+            del self.known[key], self._names[key]
+        return keys
 
 
 def pack_orders(

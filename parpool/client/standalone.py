@@ -40,7 +40,7 @@ class RemoteLink(BaseLink):
         ending: Exception | None = None,
     ) -> None:
         super().__init__(FunctionBook(serializer, shared=False))
-        self.connection = connection_from(source)
+        self.connection = connection_from(source, "client")
         self._host = far = Far(self.connection, timeout, keep)
         self._name = far.name
         far.on_lost = self._lose

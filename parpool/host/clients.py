@@ -67,11 +67,19 @@ class Clients:
                 self._welcome(address, message)
             elif door is None or (not door.here and not isinstance(message, (Got, Leave))):
                 self._send(address, Who())
-            else:
+            elif self._is_next(door, frames.pop()):
                 self._obey(door, message, frames)
         except (MalformedFrame, Unacceptable) as error:
             self.malformed += 1
             log.warning("dropped a malformed message of client %r: %s", address[:40], error)
+
+    def _is_next(self, door: Door, frame: bytes) -> bool:
+        """Is this the next message of a client? Where one was lost, it will say hello again."""
+        stamp = requests.to_stamp(frame)
+        if stamp.turn != door.turn or stamp.number != door.heard + 1:
+            return False
+        door.heard += 1
+        return True
 
     def _obey(self, door: Door, message: requests.FromClient, frames: list[bytes]) -> None:
         station = self._station
@@ -103,6 +111,9 @@ class Clients:
             raise Unacceptable("it says another name than its socket's")
         door = self.by_address.get(address)
         again = door is not None and hello.instance == self._instance
+        if door is not None:
+            door.flush()
+            door.got(hello.got if again else 0)
         if door is None:
             door = self._admit(hello)
             if door is None:
@@ -113,9 +124,9 @@ class Clients:
         door.here = True
         self._station.away.pop(address, None)
         self._station.pulse.watch(address)
-        self._send(address, Welcome(door.number, self._instance, again, self._station.fellows()))
-        if again:
-            door.again(hello.got)
+        door.turn, door.heard = hello.turn, 0
+        self._send(address, Welcome(door.number, self._instance, again, self._station.fellows(), door.next))
+        door.again()
 
     def _admit(self, hello: ClientHello) -> Door | None:
         """A door for a new client; None where it has the number of another one."""

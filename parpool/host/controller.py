@@ -168,14 +168,17 @@ def _reachable(ip: str) -> str:
 
 def main(settings: ControllerSettings) -> None:
     """Be a controller until SIGTERM, SIGINT, or a client's word."""
-    controller = Controller(settings)
+    controller: Controller | None = None
 
     def stop(number: int, frame: object) -> None:
+        if controller is None:
+            raise SystemExit(0)
         controller.end(f"{signal.Signals(number).name} has come")
 
+    for each in (signal.SIGTERM, signal.SIGINT):  # first: others may know of it as soon as its files are there
+        signal.signal(each, stop)
+    controller = Controller(settings)
     try:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, stop)
         log.info("controller of %s, pid %d, is ready", settings.folder, os.getpid())
         controller.run()
     finally:

@@ -32,7 +32,8 @@ class Door:
         "here",
         "closed",
         "functions",
-        "tasks",
+        "turn",
+        "heard",
         "_hall",
         "_results",
         "_frames",
@@ -52,7 +53,8 @@ class Door:
         self.here = True  #: it answers
         self.closed = False  #: it has left
         self.functions: dict[bytes, None] = {}  #: keys of those that it has defined
-        self.tasks = 0  #: under way
+        self.turn = 0  #: the last hello of it
+        self.heard = 0  #: messages since then
         self._hall = hall
         self._results: list[tuple[Any, ...]] = []
         self._frames: list[bytes] = []
@@ -132,10 +134,13 @@ class Door:
             for source in sources:
                 source.taken()
 
-    def again(self, got: int) -> None:
-        """It has come back: send what it has not."""
-        self.flush()
-        self.got(got)
+    @property
+    def next(self) -> int:
+        """The number of the delivery with which :meth:`again` begins."""
+        return self._unacknowledged[0][0] if self._unacknowledged else self._delivered + 1
+
+    def again(self) -> None:
+        """It has come back: send what it may not have."""
         for _, header, frames, _ in self._unacknowledged:
             self._hall.send(self, header, frames)
 

@@ -109,14 +109,18 @@ class LostAndFound:
         station, id = self._station, task.id
         given = self.past.given.pop(id, None)
         reports = self._reports.pop(id, [])
-        holder = self._holders.pop(id, reports[-1].engine if reports else None)
+        holder = self._holders.pop(id, None)
         excluded = self._excluded.pop(id, None)
         if excluded:
             task.excluded = (task.excluded or frozenset()) | excluded
         if holder is None and given is not None and given not in (excluded or ()):
             member = station.members.by_id.get(given)
-            if member is None or not member.joined:
-                holder = given  # it is lost, or must be waited for
+            if member is not None and not member.joined:
+                holder = given  # it must be waited for
+            elif member is None and not reports:
+                holder = given  # it is lost
+        if holder is None and reports:
+            holder = reports[-1].engine
         if holder is None:
             return False
         if holder in station.scheduler.engines:

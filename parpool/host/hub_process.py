@@ -218,14 +218,17 @@ class _Door:
 
 def main(settings: HubSettings) -> None:
     """Be a hub until SIGTERM or SIGINT."""
-    hub = Hub(settings)
+    hub: Hub | None = None
 
     def stop(number: int, frame: object) -> None:
+        if hub is None:
+            raise SystemExit(0)
         hub.end(f"{signal.Signals(number).name} has come")
 
+    for each in (signal.SIGTERM, signal.SIGINT):  # first: others may know of it as soon as its file is there
+        signal.signal(each, stop)
+    hub = Hub(settings)
     try:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, stop)
         log.info("hub of %s, pid %d, is ready", settings.folder, os.getpid())
         hub.run()
     finally:

@@ -16,7 +16,7 @@ from time import monotonic
 from typing import Any
 
 from ..core.effects import Effects
-from ..core.state import Task
+from ..core.state import REVOKING, Task
 from ..errors import SerializationError
 from ..net.heart import Pulse
 from ..shm.session import Session
@@ -61,6 +61,7 @@ class Station(Lobby):
         #: engines that were taken for lost: the ids that they had, and the tasks that they held
         self.ghosts: dict[bytes, tuple[int, frozenset[int]]] = {}
         self._to_ask: dict[bytes, int] = {}  #: engines that are to say who they are, and how often this is tried
+        self._hold_back: dict[bytes, None] = {}  #: engines that are still at what was given up
         self._asked: dict[bytes, None] = {}  #: those that were asked since the last beat, and have not said so yet
         self.journal = journal
         super().__init__(self._guests, 0, policy=policy)
@@ -114,6 +115,10 @@ class Station(Lobby):
     def beat(self) -> None:
         """An interval of the heartbeat has gone by."""
         self._asked.clear()
+        held_back, self._hold_back = self._hold_back, {}
+        for name in held_back:
+            if name in self.members.by_address:
+                self._ask_who(name)
         asked, lost = self.pulse.beat()
         heart = self._wires.heart
         for name in (*asked, *self.ghosts, *self.away):
@@ -208,14 +213,18 @@ class Station(Lobby):
         self._asked.pop(member.address, None)
         member.receipts.begin(hello.first)
         member.known.clear()  # what was on its way is lost
+        if member.given_up.intersection(hello.held):
+            # Some of it may run elsewhere, and what is reported of it is not to be taken for that: it joins when it is
+            # through with it.
+            self._wires.tell(member, encode(Revoke([id for id in hello.held if id in member.given_up])))
+            self._begin(member, hello)
+            self._hold_back[member.address] = None
+            return
         if not member.joined:
             member.joined = True
             self.journal.joined(member.id, member.uid, member.pid, member.hostname)
-            known = self.scheduler.tasks.keys() | member.given_up
-            self.lost_and_found.claim(member.id, [id for id in hello.held if id not in known])
-            if member.given_up:  # some of it may run elsewhere
-                self._wires.tell(member, encode(Revoke([id for id in hello.held if id in member.given_up])))
-                member.given_up = frozenset()
+            member.given_up = frozenset()
+            self.lost_and_found.claim(member.id, [id for id in hello.held if id not in self.scheduler.tasks])
         self._draw_near(member)
         self._begin(member, hello)
         self._perform(self.scheduler.engine_returned(member.id, hello.held, monotonic()))
@@ -274,7 +283,8 @@ class Station(Lobby):
     def _given_back(self, member: Member, answer: GivenBack) -> None:
         held = self.scheduler.engines[member.id].held if member.id in self.scheduler.engines else {}
         for id, item in answer.rests:
-            if id in held:
+            task = held.get(id)
+            if task is not None and task.state == REVOKING and task.first < item < task.count:
                 self.journal.cut(id, item)
         super()._given_back(member, answer)
 

@@ -11,6 +11,9 @@ controller to client    :class:`Welcome`, :class:`Refused`, :class:`Delivery`, :
                         :class:`Gone`, :class:`Answer`, :class:`Over`, :class:`Failed`, :class:`Who`
 ======================  =====================================================================================
 
+The last frame of every message of a client but :class:`ClientHello` is its :class:`Stamp`. What is not the next one is
+not taken: something before it was lost, and the client will say hello, and all that is under way, again.
+
 Nothing is lost where either side, or what lies between, fails for a while. A client keeps what it has submitted until
 the outcome has come, and submits it again to a controller that was started anew. A controller numbers its deliveries
 to a client and keeps them until the client has said :class:`Got`; to one that comes back it sends the others again.
@@ -30,6 +33,24 @@ SHIFT = 36
 
 #: Clients are numbered below this, so that tasks' numbers stay clear of those that the scheduler gives to parts.
 CLIENTS = 1 << 21
+
+
+class Stamp(msgspec.Struct, array_like=True, frozen=True):
+    """Which message this is: ``number``, from 1 on, since the hello ``turn``."""
+
+    turn: int
+    number: int
+
+
+_decode_stamp: Callable[[bytes], Stamp] = msgspec.msgpack.Decoder(Stamp).decode
+
+
+def to_stamp(frame: bytes) -> Stamp:
+    """Decode the last frame of a message of a client. Raises MalformedFrame."""
+    try:
+        return _decode_stamp(frame)
+    except _MALFORMED as error:
+        raise MalformedFrame(str(error)) from None
 
 
 class Relation(msgspec.Struct, array_like=True, frozen=True):
@@ -91,6 +112,7 @@ class ClientHello(msgspec.Struct, array_like=True, tag=30):
     number: int
     instance: str
     got: int
+    turn: int  #: how often it has said this
     keep: bool | None  #: what becomes of its tasks when it is lost: True, they go on; None: as the controller has it
     facts: dict[str, str | int]
 
@@ -155,6 +177,7 @@ class Welcome(msgspec.Struct, array_like=True, tag=40):
     instance: str
     again: bool
     engines: list[Fellow]
+    next: int  #: the number of the delivery that comes next
 
 
 class Refused(msgspec.Struct, array_like=True, tag=41):
@@ -259,7 +282,7 @@ def _foreign_hello(header: bytes) -> ClientHello | None:
     except (*_MALFORMED, TypeError, ValueError):
         return None
     if tag == 30 and isinstance(protocol, int) and isinstance(version, str) and protocol != PROTOCOL:
-        return ClientHello(protocol, version, "", 0, "", 0, None, {})
+        return ClientHello(protocol, version, "", 0, "", 0, 0, None, {})
     return None
 
 

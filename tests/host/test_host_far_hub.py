@@ -1,0 +1,143 @@
+"""The hub in a process of its own: it answers as one in the controller does, and may die and come back."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import parpool
+from parpool.wire.messages import MalformedFrame
+from parpool.wire.notes import Question, Written, from_hub, to_hub
+
+PATIENCE = 20.0
+
+
+def until(condition: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + PATIENCE
+    while not (met := condition()):
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.01)
+    return met
+
+
+class Site:
+    """The processes of a cluster whose hub is apart."""
+
+    def __init__(self, folder: Path, db: str, tcp: list[str]) -> None:
+        self.db, self.tcp = db, tcp
+        self.environment = os.environ | {"PARPOOL_DIR": str(folder)}
+        self.folder = folder / "profile_default" / "clusters" / "default"
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.hub = self.start_hub()
+        self.controller = self.run("controller", "--hub", str(self.folder / "hub.json"), *tcp)
+        until((self.folder / "engine.json").exists)
+        self.engine = self.run("engine")
+
+    def run(self, *arguments: str) -> subprocess.Popen[bytes]:
+        line = [sys.executable, "-m", "parpool", *arguments]
+        process = subprocess.Popen(line, env=self.environment, stderr=subprocess.DEVNULL)
+        self.processes.append(process)
+        return process
+
+    def start_hub(self) -> subprocess.Popen[bytes]:
+        process = self.run("hub", "--db", self.db, *self.tcp)
+        path = self.folder / "hub.json"
+        until(lambda: path.exists() and json.loads(path.read_text())["pid"] == process.pid)
+        return process
+
+    def end(self) -> None:
+        for process in (self.controller, self.hub):
+            process.terminate()
+        for process in self.processes:
+            process.wait(PATIENCE)
+
+
+@pytest.fixture(params=["ipc", "tcp"])
+def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+    pytest.importorskip("sqlalchemy", reason="the hub's database needs it")
+    tcp = ["--ip", "127.0.0.1"] if request.param == "tcp" else []
+    made = Site(tmp_path, f"sqlite:///{tmp_path}/tasks.db", tcp)
+    try:
+        yield made
+    finally:
+        made.end()
+
+
+@pytest.fixture
+def rc(site: Site) -> Iterator[parpool.Client]:
+    with parpool.Client(site.folder / "client.json") as client:
+        assert client.wait_for_engines(1, PATIENCE)
+        yield client
+
+
+def test_it_answers_as_one_in_the_controller(site: Site, rc: parpool.Client) -> None:
+    view = rc.load_balanced_view()
+    results = [view.apply_async(divmod, number, 7) for number in range(20)]
+    failed = view.apply_async(divmod, 1, 0)
+    assert rc.wait(timeout=PATIENCE)
+    names = [name for result in (*results, failed) for name in result.msg_ids]
+    assert until(lambda: (history := rc.hub_history()) and len(history) == 21 and history) == names
+    (record,) = rc.db_query({"status": "error"})
+    assert record["msg_id"] == failed.msg_ids[0] and record["name"] == "divmod"
+    with parpool.Client(site.folder / "client.json") as other:
+        assert other.get_result(names[9]).get(PATIENCE) == (1, 2)
+        assert other.resubmit(names[10]).get(PATIENCE) == (1, 3)
+    assert rc.cluster_status()["hub"]["kind"] == "sqlite"
+
+
+def test_killed_alone_it_misses_nothing(site: Site, rc: parpool.Client) -> None:
+    view = rc.load_balanced_view()
+    results = [view.apply_async(abs, -number) for number in range(500)]
+    site.hub.kill()
+    site.hub.wait(PATIENCE)
+    results += [view.apply_async(abs, -number) for number in range(500)]
+    assert [result.get(PATIENCE) for result in results] == [*range(500)] * 2, "work goes on without it"
+    names = [result.msg_ids[0] for result in results]
+
+    def refused() -> str:
+        try:
+            rc.hub_history()
+        except parpool.ParpoolError as error:
+            return str(error)
+        return ""
+
+    assert "parpool hub" in until(refused)
+    site.hub = site.start_hub()
+    until(lambda: not refused() and len(rc.db_query({"status": "ok"}, keys=["msg_id"])) == 1000)
+    assert rc.hub_history() == names
+
+
+def test_a_second_hub_is_refused(site: Site) -> None:
+    line = [sys.executable, "-m", "parpool", "hub"]
+    done = subprocess.run(line, env=site.environment, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 1 and f"pid {site.hub.pid}" in done.stderr
+    assert site.hub.poll() is None
+
+
+def test_it_ends_by_a_signal(site: Site) -> None:
+    site.hub.send_signal(signal.SIGTERM)
+    assert site.hub.wait(PATIENCE) == 0
+    assert not (site.folder / "hub.json").exists()
+
+
+@pytest.mark.parametrize("open_", [to_hub, from_hub])
+@pytest.mark.parametrize("junk", [b"", b"\xc1", b"\x93\x3c\x01", b"\x91" * 100_000])
+def test_malformed(open_: Callable[[bytes], object], junk: bytes) -> None:
+    with pytest.raises(MalformedFrame):
+        open_(junk)
+
+
+def test_messages_go_their_own_way() -> None:
+    with pytest.raises(MalformedFrame):
+        to_hub(parpool.wire.messages.encode(Written(1, {})))
+    with pytest.raises(MalformedFrame):
+        from_hub(parpool.wire.messages.encode(Question(1, "history", {})))
