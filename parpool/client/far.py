@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import uuid
-from collections import deque
+from collections import ChainMap, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -48,7 +48,7 @@ from .orders import Functions, deliver, has_ended, pack_orders
 LOOK_EVERY = 0.25  #: seconds between looks at what has arrived, while nobody waits for anything
 GOT_EVERY = 16  #: deliveries that are acknowledged at once
 MOST = 2048  #: tasks in one message
-REMEMBERED = 65536  #: ends of tasks, for those that depend on them and must be submitted again
+REMEMBERED = 32768  #: ends of tasks, for those that depend on them and must be submitted again
 
 
 class Far:
@@ -77,7 +77,9 @@ class Far:
         self._handed_in: deque[Any] = deque()  #: tasks and messages to be sent, in order
         self._asked: dict[int, tuple[Ask, Callable[[Any, str], None]]] = {}
         self._questions = 0
-        self._ends: dict[int, tuple[bool, int | None]] = {}  #: of tasks that others may depend on, the last ones
+        #: of tasks that others may depend on, the last ones, and those before them
+        self._ends: dict[int, tuple[bool, int | None]] = {}
+        self._old_ends: dict[int, tuple[bool, int | None]] = {}
         self._greetings: list[dict[str, Any]] = []
         self._got = self._told_got = 0
         self._welcome = False  #: has the controller answered the last hello?
@@ -255,8 +257,8 @@ class Far:
             deliver(task, result, engine)
         if calls:
             learn(function, spent, calls)
-        while len(self._ends) > REMEMBERED:
-            del self._ends[next(iter(self._ends))]
+        if len(self._ends) > REMEMBERED:
+            self._old_ends, self._ends = self._ends, {}
         if body > 1:
             self._acknowledge()  # the large ones are not to be kept for long
 
@@ -297,7 +299,7 @@ class Far:
             self._send(tasks, False)
 
     def _send(self, tasks: list[Task], again: bool) -> None:
-        self.line.send(*pack_orders(tasks, self._functions.take(), again, self._ends))
+        self.line.send(*pack_orders(tasks, self._functions.take(), again, ChainMap(self._ends, self._old_ends)))
 
     def _tasks_handed_in(self) -> list[Task]:
         return [each for each in list(self._handed_in) if isinstance(each, Task)]

@@ -247,16 +247,15 @@ class Engine:
         return False
 
     def _introduce(self) -> None:
-        """Say again what may not have arrived, and what this engine holds. Under the wire lock."""
+        """Say what this engine holds, and again what may not have arrived. Under the wire lock."""
         # In this order, as tasks go from one to the other; and before the flush, which sends what ends meanwhile.
         held = list(self._waiting)
         if self._begun >= 0:
             held.append(self._begun)
         self._flush_late()
-        self._mail.send_again()
         self._said += 1
         self._taken = None
-        self._mail.send(encode(self._hello(held)))
+        self._mail.introduce(encode(self._hello(held)))
         if self._needs:
             self._mail.send(encode(Need(self._needs)))
 

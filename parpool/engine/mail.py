@@ -60,12 +60,13 @@ class Mail:
             self.by_lane = False
             self._work.send(header, frames)
 
-    def send_again(self) -> None:
-        """Send what was not noted, and let all else go the sure way until the host says that it holds nothing."""
+    def introduce(self, hello: bytes) -> None:
+        """Say hello, and again all that was not noted; what follows goes the sure way until the host holds nothing."""
+        self.by_lane = False
+        self._work.send(hello)
         if self._outbox is not None:
             for header, frames in self._outbox.kept():
                 self._work.send(header, frames)
-        self.by_lane = False
         self._join()
 
     def noted(self, number: int) -> None:

@@ -8,6 +8,7 @@ that engine is back, or it never began.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -45,7 +46,9 @@ class LostAndFound:
     def __init__(self, station: Station) -> None:
         self._station = station
         self._holders: dict[int, int] = {}  #: task: the engine that says that it holds it
-        self._reports: dict[int, list[_Report]] = {}  #: by task, in the order in which they were first heard of
+        self._reports: OrderedDict[int, list[_Report]] = (
+            OrderedDict()
+        )  #: by task, in the order in which they were first heard of
         self._excluded: dict[int, set[int]] = {}  #: task: engines that would not run it
         self.past = Past()
 
@@ -56,7 +59,7 @@ class LostAndFound:
     def keep(self, engine: int, outcomes: Iterable[Any], source: Source | None) -> None:
         """An engine reports on tasks that nobody has submitted here."""
         if source is None:
-            return  # this was read before
+            return
         now = monotonic()
         for outcome in outcomes:
             if not outcome.id >> SHIFT:
@@ -67,7 +70,7 @@ class LostAndFound:
             source.pending += 1
             self._reports.setdefault(outcome.id, []).append(_Report(engine, outcome, source, now))
         while len(self._reports) > KEPT:
-            self._drop(next(iter(self._reports)))
+            _drop(self._reports.popitem(last=False)[1])
 
     def age(self) -> None:
         """Forget what nobody has come for in a long time."""
@@ -76,11 +79,7 @@ class LostAndFound:
             id, reports = next(iter(self._reports.items()))
             if reports[0].since > limit:
                 return
-            self._drop(id)
-
-    def _drop(self, id: int) -> None:
-        for report in self._reports.pop(id):
-            report.source.taken()
+            _drop(self._reports.pop(id))
 
     def recognise(self, door: Door, tasks: list[Task]) -> list[Task]:
         """Of tasks that a client submits again, those that must be scheduled."""
@@ -161,6 +160,11 @@ class LostAndFound:
         if task.remembered:
             station.scheduler.recall(task.id, success, engine)
         return True
+
+
+def _drop(reports: list[_Report]) -> None:
+    for report in reports:
+        report.source.taken()
 
 
 def _ids(door: Door) -> frozenset[int]:

@@ -53,6 +53,7 @@ class Member:
         "sent",
         "unsure",
         "given_up",
+        "hello",
     )
 
     def __init__(self, uid: str, id: int, recorder: str | None, pid: int) -> None:
@@ -71,6 +72,7 @@ class Member:
         self.hostname = ""  #: of another machine, or of this one where engines come by themselves
         self.receipts = Receipts()
         self.sent: int | None = None  #: messages with tasks since it was told to begin; None: they are not counted
+        self.hello: messages.Hello | None = None  #: what it has said, and is still to be borne out by reports
         self.given_up: frozenset[int] = frozenset()  #: tasks that it held when it was taken for lost
         self.unsure = False  #: may it be that it has not heard that?
         self.by_lane = False  #: may the next message take the lane, though the engine holds something?

@@ -28,18 +28,20 @@ class Source:
 class Receipts:
     """The messages of one engine, which are numbered from 1 on.
 
-    After a new connection those that may not have arrived come again, and behind later ones.
+    They are read in order: one that is not the next comes again, with those before it that were lost.
     """
 
-    __slots__ = ("_known", "_settled", "told")
+    __slots__ = ("_known", "_settled", "next", "told")
 
     def __init__(self) -> None:
         self._known: dict[int, bool] = {}  #: of those that were read: has everything in them arrived?
         self._settled = 0
+        self.next: int | None = 1  #: the number of the one to be read next; None: not known yet
         self.told = 0  #: up to which the engine knows
 
     def begin(self, first: int) -> None:
-        """The engine has none before this one any more."""
+        """The engine says again what it has, from this one on; it has none before it any more."""
+        self.next = first
         self.told = first - 1
         self._settled = max(self._settled, first - 1)
         for number in [number for number in self._known if number < first]:
@@ -47,7 +49,10 @@ class Receipts:
         self._advance()
 
     def read(self, number: int) -> Source | None:
-        """A message has come; None where it has come before."""
+        """A message has come; None where it is not to be read: it was read before, or is not the next."""
+        if number != self.next:
+            return None
+        self.next += 1
         if number <= self._settled or number in self._known:
             return None
         self._known[number] = False

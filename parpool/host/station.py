@@ -173,10 +173,9 @@ class Station(Lobby):
         if message.held is None or message.protocol != messages.PROTOCOL:
             self._welcome(member, message)
             return
-        # What it has said of what has ended was not heard, as it was a stranger: it says so again, and then joins.
         member.given_up = frozenset() if ghost is None else ghost[1]
         self.scheduler.engine_awaited(member.id, monotonic())
-        self._ask_who(uid)
+        self._hear_hello(member, message)
 
     def _first_tasks(self, engine: int) -> list[Task]:
         return self.greetings.for_one(engine)
@@ -191,6 +190,7 @@ class Station(Lobby):
     def _await_engine(self, id: int, uid: str, pid: int, hostname: str) -> None:
         member = self.members.admit(uid, pid, self.session.path(uid), id)
         member.hostname, member.sent = hostname, 0
+        member.receipts.next = None  # until it has said what it has
         self.pulse.watch(member.address)
         self.scheduler.engine_awaited(id, monotonic())
         if hostname == socket.gethostname() and pid:
@@ -198,7 +198,8 @@ class Station(Lobby):
 
     def _welcome(self, member: Member, hello: Hello) -> None:
         if member.id in self.scheduler.engines:
-            self._welcome_back(member, hello)
+            if hello.held is not None:
+                self._hear_hello(member, hello)
             return
         super()._welcome(member, hello)
         if member.id in self.scheduler.engines:
@@ -206,18 +207,26 @@ class Station(Lobby):
             self.journal.joined(member.id, member.uid, member.pid, member.hostname)
             log.info("engine %d is %s, pid %d on %s", member.id, member.uid, member.pid, member.hostname)
 
-    def _welcome_back(self, member: Member, hello: Hello) -> None:
-        """An engine that was cut off, or of the time before, says what it holds."""
-        if hello.held is None:
-            return  # it begins, and was welcomed
+    def _hear_hello(self, member: Member, hello: Hello) -> None:
+        """An engine that was cut off, or of the time before, says what it holds. What has not arrived follows."""
         self._asked.pop(member.address, None)
+        member.hello = hello
         member.receipts.begin(hello.first)
+        self._welcome_back(member)
+
+    def _welcome_back(self, member: Member) -> None:
+        """Where all has been heard that an engine has to say again, it joins, or goes on."""
+        hello = member.hello
+        if hello is None or hello.held is None or (member.receipts.next or 0) <= hello.last:
+            return
+        member.hello = None
         member.known.clear()  # what was on its way is lost
-        if member.given_up.intersection(hello.held):
+        self._begin(member, hello)
+        given_up = member.given_up.intersection(hello.held)
+        if given_up:
             # Some of it may run elsewhere, and what is reported of it is not to be taken for that: it joins when it is
             # through with it.
-            self._wires.tell(member, encode(Revoke([id for id in hello.held if id in member.given_up])))
-            self._begin(member, hello)
+            self._wires.tell(member, encode(Revoke(list(given_up))))
             self._hold_back[member.address] = None
             return
         if not member.joined:
@@ -226,7 +235,6 @@ class Station(Lobby):
             member.given_up = frozenset()
             self.lost_and_found.claim(member.id, [id for id in hello.held if id not in self.scheduler.tasks])
         self._draw_near(member)
-        self._begin(member, hello)
         self._perform(self.scheduler.engine_returned(member.id, hello.held, monotonic()))
         if self.scheduler.engines[member.id].stopped:
             self._wires.send(member, encode(Stop()))  # it may not have heard
@@ -262,15 +270,18 @@ class Station(Lobby):
                 self._to_ask[uid] = times - 1
 
     def _done(self, member: Member, content: Done, frames: list[bytes]) -> None:
-        member.unsure = False
-        source = member.receipts.read(content.number) if content.number else None
-        self.hall.source = source
-        try:
-            super()._done(member, content, frames)
-        finally:
-            self.hall.source = None
-            if source is not None:
-                source.taken()
+        source = member.receipts.read(content.number)
+        if source is not None or not content.number:  # one that does not number them can lose them
+            member.unsure = False
+            self.hall.source = source
+            try:
+                super()._done(member, content, frames)
+            finally:
+                self.hall.source = None
+                if source is not None:
+                    source.taken()
+        if member.hello is not None:
+            self._welcome_back(member)
         if member.receipts.settled - member.receipts.told >= NOTE_EVERY:
             self._note(member)
 

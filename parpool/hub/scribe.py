@@ -35,12 +35,17 @@ class Open:
 
     def __init__(self) -> None:
         self.ranges: list[tuple[int, int]] = []  #: the items that were submitted
-        self.left = 0  #: outcomes that are still to come, or fewer where some came twice
+        self.left = 0  #: outcomes that are still to come, or fewer where some came twice or were rolled back
 
     def add(self, first: int, count: int) -> None:
         """More of it."""
         self.ranges.append((first, count))
         self.left += count - first
+
+    def remove(self, first: int, count: int) -> None:
+        """That of it is to come again."""
+        self.ranges.remove((first, count))
+        self.left -= count - first
 
 
 class Snapshot(NamedTuple):
@@ -53,7 +58,8 @@ class Snapshot(NamedTuple):
 
 
 class Scribe:
-    """Writes events. All but :meth:`rolled_back` and the constructor are called within a transaction."""
+    """Writes events, in a transaction that is another's: :meth:`write`, and then :meth:`committed` or
+    :meth:`rolled_back`."""
 
     def __init__(self, kind: str, largest: int = LARGEST) -> None:
         self._kind = kind
@@ -82,16 +88,30 @@ class Scribe:
         self._several: list[tuple[Any, ...]] = []  #: outcomes that have a row of their own
         self._parts: list[tuple[Any, ...]] = []  #: bodies
         self._large_parts: list[tuple[Any, ...]] = []
-        self._opened: list[int] = []
+        self._added: list[tuple[int, int, int]] = []  #: to what is open
         self._touched: set[int] = set()
+        self._whole: list[int] = []
         self._bytes = self._blobs = 0
 
     def rolled_back(self) -> None:
         """What was written is not in the database."""
         self._doors.clear()
         self._engines.clear()
-        for key in self._opened:
-            self._open.pop(key, None)
+        for key, first, count in self._added:
+            known = self._open.get(key)
+            if known is not None:
+                known.remove(first, count)
+                if not known.ranges:
+                    del self._open[key]
+        self._begin()
+
+    def committed(self) -> None:
+        """What was written is in the database."""
+        for id in self._whole:
+            self._open.pop(id, None)
+        if self._rooms:
+            for id in self._ended:
+                self._rooms.pop(id, None)
         self._begin()
 
     def write(self, connection: Connection, events: Iterable[tuple[str, tuple[Any, ...]]]) -> int:
@@ -104,17 +124,11 @@ class Scribe:
             getattr(self, method)(*arguments)
         records = self._tasks.run(connection, self._rows)
         self._outcomes.run(connection, self._several)
-        whole = [id for id in self._touched if self._open[id].left <= 0 and self._is_whole(id)]
+        self._whole = [id for id in self._touched if self._open[id].left <= 0 and self._is_whole(id)]
         self._ends.run(connection, list(self._ended.values()))
         self._write_bodies(connection)
         numbers = {"bytes": self._bytes, "blobs": self._blobs}
         count(connection, serial=self._serial, more={name: more for name, more in numbers.items() if more})
-        # Not before: all of it may still be rolled back. (If it is now, ends that were counted twice do no harm.)
-        for id in whole:
-            self._open.pop(id, None)
-        if self._rooms:
-            for id in self._ended:
-                self._rooms.pop(id, None)
         return records
 
     def _write_bodies(self, connection: Connection) -> None:
@@ -141,8 +155,8 @@ class Scribe:
             known = self._open.get(key)
             if known is None or task.whole is None:
                 known = self._open[key] = Open()
-                self._opened.append(key)
             known.add(first, count)
+            self._added.append((key, first, count))
 
     def _row(self, task: Task, number: int, now: float, count: int, weight: int) -> int:
         key = self._id(task.door.name, number)

@@ -49,6 +49,8 @@ class _Question(NamedTuple):
 class SqlStore:
     """Keeps records in SQLite or PostgreSQL. Raises ParpoolError where the database cannot be opened.
 
+    While much waits to be written, and can be, telling it something takes a moment longer: see :meth:`_give_way`.
+
     ``bytes`` of bodies are kept, those of the tasks that ended last, and none for longer than ``age`` seconds.
     ``patience``: seconds that the writer waits for another process that writes.
     """

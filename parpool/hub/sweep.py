@@ -105,6 +105,11 @@ def number(connection: Connection, name: str, alone: bool = False) -> int:
     return int(connection.scalar(statement.with_for_update() if alone else statement) or 0)
 
 
+def numbers(connection: Connection) -> dict[str, int]:
+    """All numbers of ``meta``."""
+    return {row.name: row.value for row in connection.execute(sa.select(_meta.name, _meta.value))}
+
+
 def sweep(connection: Connection, limit: int, before: float | None) -> bool:
     """Let go of the bodies of the tasks that ended first: while they are more than ``limit`` bytes, and where they ended
     ``before``. Does some of it; is there more to do?"""

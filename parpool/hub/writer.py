@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection
 from . import tables
 from .queries import Purge
 from .scribe import LARGEST, Scribe
-from .sweep import number, purge, sweep, sweep_functions
+from .sweep import numbers, purge, sweep, sweep_functions
 from .tables import Database, is_of_the_database
 
 log = logging.getLogger("parpool")
@@ -68,6 +68,7 @@ class Writer:
         self.records = self.bytes = 0
         self.error: str | None = None  #: the last one
         self.trouble: str | None = None  #: the one that lasts
+        self._blobs = 0
         self._connection: Connection | None = None
         self._sweep_at = 0.0
         self._asleep = self._closing = False
@@ -142,6 +143,8 @@ class Writer:
                 if not (wanted and self.inbox):
                     break
             self._sweep()
+            if self.trouble is not None:
+                log.warning("the database %s can be written again", self._database)
             self.trouble = None
         except Exception as error:
             words = Database.words(error)
@@ -177,12 +180,13 @@ class Writer:
         try:
             with connection.begin():
                 records = self._scribe.write(connection, [(event.method, event.arguments) for event in events])
-                held = number(connection, "bytes")
+                held = numbers(connection)
         except BaseException:
             self._scribe.rolled_back()
             raise
+        self._scribe.committed()
         self.records += records
-        self.bytes = held
+        self.bytes, self._blobs = held["bytes"], held["blobs"]
 
     def _write_apart(self) -> None:
         """There is something that no database takes: find it, and drop it alone."""
@@ -206,21 +210,18 @@ class Writer:
     # -- forgetting -------------------------------------------------------------------------------------------
 
     def _sweep(self) -> None:
-        """Let go of the bodies that are too many or too old."""
+        """Let go of what is too much or too old."""
         due = self._age is not None and monotonic() >= self._sweep_at
-        if not due and self.bytes <= self._limit:
-            return
-        limit = self._limit if self.bytes <= self._limit else self._limit - self._limit // 8
-        before = None if self._age is None else time() - self._age
-        connection = self.connect()
-        while sweep(connection, limit, before):
-            self.write_some()
-        self._sweep_at = monotonic() + (self._age or 0.0) / 8
-        with connection.begin():
-            self.bytes = number(connection, "bytes")
-            blobs = number(connection, "blobs")
-        if blobs > BLOBS:
-            sweep_functions(connection, BLOBS)
+        if due or self.bytes > self._limit:
+            limit = self._limit if self.bytes <= self._limit else self._limit - self._limit // 8
+            before = None if self._age is None else time() - self._age
+            while sweep(self.connect(), limit, before):
+                self.write_some()
+            self._sweep_at = monotonic() + (self._age or 0.0) / 8
+            self._look(self.connect())
+        if self._blobs > BLOBS:
+            sweep_functions(self.connect(), BLOBS)
+            self._look(self.connect())
 
     def purge(self, wanted: Purge) -> int:
         """Forget tasks; how many. (In the writer's thread.)"""
@@ -251,7 +252,12 @@ class Writer:
     def _count(self, connection: Connection) -> None:
         with connection.begin():
             self.records = connection.scalar(sa.select(sa.func.count()).select_from(tables.tasks)) or 0
-            self.bytes = number(connection, "bytes")
+        self._look(connection)
+
+    def _look(self, connection: Connection) -> None:
+        with connection.begin():
+            held = numbers(connection)
+        self.bytes, self._blobs = held["bytes"], held["blobs"]
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
