@@ -207,7 +207,8 @@ class Far:
         elif type(message) is Welcome:
             self._begin(message)
         elif type(message) is Who:
-            self._say_hello()
+            if self._welcome:  # else it is about to hear one
+                self._say_hello()
         elif type(message) is Failed:
             self._lose(unpack_failure(message.failure, message.engine))
         elif type(message) is Refused:
@@ -329,6 +330,8 @@ class Far:
 
     def _begin(self, welcome: Welcome) -> None:
         """The controller has let us in: for the first time, again, or it is another one."""
+        if welcome.turn != self.line.turn:
+            return  # another hello is on its way
         self.number = welcome.number
         if welcome.instance != self._instance:
             if self._instance:

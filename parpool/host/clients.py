@@ -37,6 +37,7 @@ from .station import Station
 log = logging.getLogger("parpool")
 
 MOST_ITEMS = 1 << 32  #: in one task
+ASK_EVERY = 1.0  #: seconds
 LOST_KEPT = 64  #: clients that were lost and are still known
 
 
@@ -53,6 +54,8 @@ class Clients:
         self._questions = questions
         self.by_address: dict[bytes, Door] = {}
         self._numbers: dict[int, Door] = {}
+        self._asked: set[bytes] = set()  #: who was asked to say hello, a moment ago
+        self._asked_until = 0.0
         self.malformed = 0  #: messages dropped because they were not of the schema
 
     def __iter__(self) -> Iterator[Door]:
@@ -66,12 +69,22 @@ class Clients:
             if isinstance(message, ClientHello):
                 self._welcome(address, message)
             elif door is None or (not door.here and not isinstance(message, (Got, Leave))):
-                self._send(address, Who())
+                self._ask_who(address)
             elif self._is_next(door, frames.pop()):
                 self._obey(door, message, frames)
         except (MalformedFrame, Unacceptable) as error:
             self.malformed += 1
             log.warning("dropped a malformed message of client %r: %s", address[:40], error)
+
+    def _ask_who(self, address: bytes) -> None:
+        """Have a client say hello; not for each of the messages that it has sent before it can hear that."""
+        now = monotonic()
+        if now > self._asked_until:
+            self._asked.clear()
+            self._asked_until = now + ASK_EVERY
+        if address not in self._asked:
+            self._asked.add(address)
+            self._send(address, Who())
 
     def _is_next(self, door: Door, frame: bytes) -> bool:
         """Is this the next message of a client? Where one was lost, it will say hello again."""
@@ -125,7 +138,7 @@ class Clients:
         self._station.away.pop(address, None)
         self._station.pulse.watch(address)
         door.turn, door.heard = hello.turn, 0
-        self._send(address, Welcome(door.number, self._instance, again, self._station.fellows(), door.next))
+        self._send(address, Welcome(door.number, self._instance, again, self._station.fellows(), door.next, hello.turn))
         door.again()
 
     def _admit(self, hello: ClientHello) -> Door | None:

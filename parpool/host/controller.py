@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import uuid
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from random import Random
@@ -18,13 +19,13 @@ from .. import __version__
 from ..errors import ConnectionFileError
 from ..hub.open import open_store
 from ..net.address import Connection, ControllerLock, connection_from, new_keys, write, write_private
-from ..net.deaths import alive
 from ..options import ControllerSettings
 from ..shm.session import Session
 from ..wire.messages import PROTOCOL
 from .clients import Clients
 from .far_hub import FarHub
 from .journal import Journal
+from .outside import heard_outside
 from .ports import Ports
 from .questions import Questions
 from .station import Station
@@ -72,12 +73,17 @@ class Controller:
             station.start()
             self.journal.begin(past)
             station.follow(past)
-            self._write_files(session)
             undo.callback(self._remove_files)
+            self._write_files(session)
             self._undo = undo.pop_all()
 
     def run(self) -> None:
-        """Serve until :meth:`end`."""
+        """Serve until :meth:`end`. In the main thread."""
+        owner = self.settings.owner_pid
+        with heard_outside(self.station, owner, lambda: self.end(f"its owner, pid {owner}, is gone")) as look:
+            self._run(look)
+
+    def _run(self, look: Callable[[], None]) -> None:
         station, interval = self.station, self.settings.heartbeat
         due = monotonic() + interval
         while not self._over:
@@ -86,8 +92,7 @@ class Controller:
                 due = monotonic() + interval
                 station.beat()
                 self.journal.settle(station.scheduler.engines)
-                if self.settings.owner_pid and not alive(self.settings.owner_pid):
-                    self.end(f"its owner, pid {self.settings.owner_pid}, is gone")
+                look()
         log.info("the controller ends: %s", self._over)
 
     def end(self, why: str, for_good: bool = True) -> None:

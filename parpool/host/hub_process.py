@@ -58,7 +58,6 @@ class Hub:
             self._socket = self._bind(context, session, settings, state, undo)
             self.store: Store = open_store(settings.db)
             undo.callback(self.store.close)
-            undo.callback(Path(settings.folder, "hub.json").unlink, missing_ok=True)
             self.close = undo.pop_all().close
 
     def _bind(
@@ -97,6 +96,7 @@ class Hub:
             PROTOCOL,
             time(),
         )
+        undo.callback(Path(settings.folder, "hub.json").unlink, missing_ok=True)
         write(connection, settings.folder / "hub.json")
         return bound
 

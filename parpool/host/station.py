@@ -61,6 +61,7 @@ class Station(Lobby):
         #: engines that were taken for lost: the ids that they had, and the tasks that they held
         self.ghosts: dict[bytes, tuple[int, frozenset[int]]] = {}
         self._to_ask: dict[bytes, int] = {}  #: engines that are to say who they are, and how often this is tried
+        self._outside: dict[int, Callable[[], None]] = {}
         self._hold_back: dict[bytes, None] = {}  #: engines that are still at what was given up
         self._asked: dict[bytes, None] = {}  #: those that were asked since the last beat, and have not said so yet
         self.journal = journal
@@ -99,9 +100,16 @@ class Station(Lobby):
                 self.on_client(*message)
         elif source is HEART:
             self._hear()
+        elif source in self._outside:
+            self._outside[source]()
         else:
             return False
         return True
+
+    def listen(self, fd: int, heed: Callable[[], None]) -> None:
+        """Call ``heed`` in the loop whenever a file descriptor can be read."""
+        self._outside[fd] = heed
+        self._wires.watch((fd,))
 
     def step(self, timeout: float | None) -> None:
         """One round, and what it has brought for clients is sent."""

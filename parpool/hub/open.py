@@ -23,8 +23,9 @@ def open_store(url: str) -> Store:
         if kind == "postgresql":
             import psycopg  # noqa: F401
     except ImportError as error:
+        extra = "postgresql" if kind == "postgresql" else "db"
         raise ParpoolError(
-            f"a hub with a database ({kind}) needs a package that is not installed ({error}): pip install 'parpool[db]'"
+            f"a hub with {kind} needs a package that is not installed ({error}): pip install 'parpool[{extra}]'"
         ) from None
     from .sql import SqlStore
 

@@ -178,6 +178,7 @@ class Welcome(msgspec.Struct, array_like=True, tag=40):
     again: bool
     engines: list[Fellow]
     next: int  #: the number of the delivery that comes next
+    turn: int  #: the hello that this answers
 
 
 class Refused(msgspec.Struct, array_like=True, tag=41):

@@ -39,7 +39,7 @@ class Site:
         self.processes: list[subprocess.Popen[bytes]] = []
         self.hub = self.start_hub()
         self.controller = self.run("controller", "--hub", str(self.folder / "hub.json"), *tcp)
-        until((self.folder / "engine.json").exists)
+        until((self.folder / "client.json").exists)
         self.engine = self.run("engine")
 
     def run(self, *arguments: str) -> subprocess.Popen[bytes]:

@@ -28,10 +28,17 @@ def test_urls_of_no_use(url: str, words: str) -> None:
     assert "secret" not in str(raised.value)
 
 
-@pytest.mark.parametrize(("module", "url"), [("sqlalchemy", "sqlite:///x"), ("psycopg", "postgresql://host/x")])
-def test_without_its_packages(module: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("module", "url", "extra"),
+    [
+        ("sqlalchemy", "sqlite:///x", "db"),
+        ("sqlalchemy", "postgresql://host/x", "postgresql"),
+        ("psycopg", "postgresql://host/x", "postgresql"),
+    ],
+)
+def test_without_its_packages(module: str, url: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ParpoolError, match=rf"{module}.*pip install 'parpool\[db\]'"):
+    with pytest.raises(ParpoolError, match=rf"{module}.*pip install 'parpool\[{extra}\]'"):
         open_store(url)
 
 

@@ -5,8 +5,8 @@ from hub_contract import Make, RecordsContract
 from hub_contract_asked import QuestionsContract
 from hub_told import Cluster, Door, NoAnswer, ask, call, chunk, run, said
 
-from parpool.hub.records import KEYS
 from parpool.hub import scribe
+from parpool.hub.records import KEYS
 from parpool.hub.sql import SqlStore
 
 

@@ -1,5 +1,5 @@
 import pytest
-from hub_told import Cluster, Door, ask, call, run, said, wait_until
+from hub_told import Cluster, Door, NoAnswer, ask, call, run, said, wait_until
 
 from parpool.hub import scribe, writer
 from parpool.hub.sql import SqlStore
@@ -37,15 +37,25 @@ def test_bodies_are_bounded_by_age(url: str, door: Door, monkeypatch: pytest.Mon
 def test_blobs_are_bounded(store: SqlStore, door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "BLOBS", 1000)
     needed = call(door, function=b"key-0")
-    store.submitted([needed], 1.0)
+    run(Cluster(store, 1), [needed])
     for n in range(20):
         store.named(b"key-%d" % n, b"x" * 100, f"function-{n}")
     ask(store, "history")
-    store._writer._limit = -1  # as if bodies were too many
-    store.ended([(needed, said(needed), 0)], 2.0)
+    oldest, newest = call(door, function=b"key-1"), call(door, function=b"key-19")
+    run(Cluster(store, 2), [oldest, newest])
+    wait_until(lambda: store.status()["backlog"] == 0, "the end of the backlog")
+    names = [record["name"] for record in ask(store, "query", keys=["name"])]
+    assert names == ["", "function-1", "function-19"]  # the first was not known by name when it came
+    assert {each["blob"] for each in ask(store, "request", ids=[door.msg_id(needed), door.msg_id(newest)])} == {
+        b"x" * 100
+    }
+    with pytest.raises(NoAnswer, match="its function is no longer kept"):
+        ask(store, "request", ids=[door.msg_id(oldest)])
+    # More than all that can be spared.
+    monkeypatch.setattr(writer, "BLOBS", 150)
+    store.named(b"key-20", b"x" * 100, "function-20")
     ask(store, "history")
-    store._writer._limit = 2**30
-    store._writer._scribe._names.clear()
-    other = call(door, function=b"key-3")
-    store.submitted([other], 3.0)
-    assert [record["name"] for record in ask(store, "query", keys=["name"])] == ["", "function-3"]
+    with pytest.raises(NoAnswer, match="its function is no longer kept"):
+        ask(store, "request", ids=[door.msg_id(needed)])
+    store.named(b"key-0", b"again", "function-0")
+    assert ask(store, "request", ids=[door.msg_id(needed)])[0]["blob"] == b"again"

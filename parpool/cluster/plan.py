@@ -1,0 +1,142 @@
+"""What a cluster is to be, and how its processes are started: their command lines, and the launchers for them.
+
+There are no secrets in either: those stand in the connection files alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..launch import choose
+from ..launch.launcher import Launcher, Site
+from ..launch.process import ProcessLauncher
+from ..net import address
+from ..options import ControllerSettings, cpu_count
+
+#: What starts engines: the name of a launcher, a function of a `Site` and options that makes one, or a launcher.
+Engines = str | Launcher | Callable[..., Launcher]
+
+ENGINE_FILE = "engine.json"
+OWNER = hasattr(ControllerSettings, "owner_pid")  #: does a controller heed ``--owner``?
+
+
+@dataclass
+class Plan:
+    """As `Cluster` is given it."""
+
+    folder: Path  #: of the cluster
+    profile: str
+    cluster_id: str
+    n: int | None = None
+    engines: Engines = "local"
+    engine_options: Mapping[str, Any] = field(default_factory=dict)
+    engine_arguments: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    ip: str = ""
+    location: str = ""
+    ports: Mapping[str, int] = field(default_factory=dict)
+    db: str = "memory"
+    controller_arguments: Sequence[str] = ()
+    restarts: int = 3
+    timeout: float | None = 60.0
+    log_level: str = "info"
+    python: str | None = None
+    keep: bool = False
+    made_up: bool = False  #: the name of the cluster is no one's choice
+
+    def check(self) -> None:
+        """ValueError for what no cluster can be."""
+        if self.n is not None and self.n < 0:
+            raise ValueError(f"n must be 0 or more, not {self.n!r}")
+        if self.restarts < 0:
+            raise ValueError(f"restarts must be 0 or more, not {self.restarts!r}")
+        if "://" in self.db and urlsplit(self.db).password is not None:
+            raise ValueError(
+                "there is a password in db, which would stand on a command line for others to read: leave it out, and "
+                "keep it where the database's own clients look for it, as in ~/.pgpass"
+            )
+
+    def controller_line(self) -> list[str]:
+        """The command line of the controller."""
+        given = {
+            "--profile": self.profile,
+            "--cluster-id": self.cluster_id,
+            "--ip": self.ip,
+            "--location": self.location,
+            "--db": self.db,
+            "--log-level": self.log_level,
+        }
+        line = [self.python or sys.executable, "-m", "parpool", "controller"]
+        line += [part for option, value in given.items() if value for part in (option, value)]
+        line += [part for name, port in self.ports.items() for part in ("--port", f"{name}={port}")]
+        if OWNER and not self.keep:
+            line += ["--owner", str(os.getpid())]
+        return line + list(self.controller_arguments)
+
+    def engine_line(self) -> list[str]:
+        """The command line of an engine. What stands in braces is for the launcher to fill in, for where it runs."""
+        python, file = self.python or "{python}", f"{{{ENGINE_FILE}}}"
+        if not isinstance(self.engines, str) and not callable(self.engines):
+            # One that was made without us: it may know of no braces, nor of the file.
+            python, file = self.python or sys.executable, str(self.folder / ENGINE_FILE)
+        line = [python, "-m", "parpool", "engine", "--file", file, "--log-level", self.log_level]
+        if self.engines == "mpi":
+            line.append("--mpi")
+        return line + list(self.engine_arguments)
+
+    def here(self) -> ProcessLauncher:
+        """The launcher for the controller: on this machine."""
+        return ProcessLauncher(Site(self.folder / "log", label="controller"))
+
+    def launcher(self) -> Launcher:
+        """The launcher for the engines. The controller is there."""
+        options = dict(self.engine_options)
+        environment = {**self._import_path(), **self.environment}
+        site = Site(self.folder / "log", environment, None, {ENGINE_FILE: self.folder / ENGINE_FILE})
+        if options.get("tunnels") is True:
+            addresses = address.read(self.folder / ENGINE_FILE, "engine").addresses.values()
+            options["tunnels"] = [each[6:] for each in addresses if each.startswith("tcp://")]
+        if isinstance(self.engines, str):
+            return choose.launcher(self.engines, site, **options)
+        if callable(self.engines):
+            return self.engines(site, **options)
+        if options:
+            raise TypeError(f"engine_options are for a launcher that is made here, and not for {self.engines!r}")
+        return self.engines
+
+    def _import_path(self) -> dict[str, str]:
+        """What engines on this machine need to import what this process can: modules beside the script above all."""
+        if self.python is not None or self.engines not in ("local", "mpi"):
+            return {}
+        theirs = (sys.prefix, sys.base_prefix)  # what is in there, the interpreter finds by itself
+        mine = [path for path in sys.path if path and os.path.isdir(path) and not path.startswith(theirs)]
+        return {"PYTHONPATH": os.pathsep.join(mine)} if mine else {}
+
+    def number(self, n: int | None, launcher: Launcher) -> int:
+        """How many engines to start, where ``n`` were asked for."""
+        for known in (n, self.n or None, launcher.slots):
+            if known is not None:
+                return known
+        return cpu_count()
+
+    # For another process ---------------------------------------------------------------------------------
+
+    def how(self) -> dict[str, Any] | None:
+        """What another process needs to make the launcher for the engines; None: it cannot."""
+        found = {"name": self.engines, "options": dict(self.engine_options), "environment": dict(self.environment)}
+        try:
+            json.dumps(found)
+        except TypeError:  # an object, or a function among the options
+            return None
+        return found
+
+    def learn(self, how: Mapping[str, Any]) -> None:
+        """From another process."""
+        self.engines, self.engine_options, self.environment = how["name"], how["options"], how["environment"]
