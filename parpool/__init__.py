@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .client.direct import DirectView
     from .client.remote import ParallelFunction, RemoteFunction
     from .client.result import AsyncResult
+    from .cluster.cluster import Cluster
     from .context import get_context
     from .default import parallel, remote
     from .errors import (
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "AsyncResult": ".client.result",
     "Client": ".client.client",
+    "Cluster": ".cluster.cluster",
     "Dependency": ".client.depend",
     "DirectView": ".client.direct",
     "LoadBalancedView": ".client.balanced",
@@ -99,6 +101,7 @@ __all__ = [
     "AsyncResult",
     "AuthenticationError",
     "Client",
+    "Cluster",
     "CompositeError",
     "ConnectionFileError",
     "ControllerLost",

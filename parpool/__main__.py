@@ -17,7 +17,7 @@ from types import CodeType, ModuleType, TracebackType
 from typing import Any
 
 #: The commands of `parpool.cli`: their names stand here, too, so that a script is run without it.
-COMMANDS = ("run", "start", "stop", "status", "list", "controller", "engine", "hub")
+COMMANDS = ("run", "start", "stop", "status", "list", "controller", "hub", "engine")
 
 
 def main(argv: list[str] | None = None, prog: str = "python -m parpool") -> None:

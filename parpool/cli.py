@@ -1,4 +1,4 @@
-"""The command line: ``parpool run | start | stop | status | list | controller | engine``.
+"""The command line: ``parpool run | start | stop | status | list | controller | hub | engine``.
 
 Exit statuses: 0 it went well, 1 it did not (one line on stderr says why), 2 the command line is wrong, 3 there is no
 such cluster, or it does not run. An engine ends with 120 when its controller does not come back, with 121 when that
@@ -17,12 +17,23 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from typing import Any
 
 import click
 
 from . import __version__
+from .cli_options import (
+    ABOVE_0,
+    as_a_process,
+    assignments,
+    database_option,
+    file_option,
+    json_option,
+    known_profiles,
+    name_of_folder,
+    reached_at,
+    which_cluster,
+)
 from .errors import ConnectionFileError, ParpoolError
 from .launch import daemon
 from .launch.mpi import rank_and_size
@@ -32,15 +43,7 @@ from .options import ControllerSettings, EngineSettings, HubSettings
 log = logging.getLogger("parpool")
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "show_default": True}
-LEVELS = ("debug", "info", "warning", "error")
-ABOVE_0 = click.FloatRange(0, min_open=True)
-DATABASES = "memory, sqlite:///PATH, or postgresql://HOST/NAME with its password in ~/.pgpass"
-PROFILE: Any = {"help": "The profile that the cluster belongs to.", "show_default": 'PARPOOL_PROFILE, or "default"'}
-PORTS = ("client", "work", "control", "heart")
-NAMES = ", ".join(PORTS)
 REFUSING = 3  #: seconds that it needs at most to refuse an engine
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "parpool") -> None:
@@ -101,77 +104,6 @@ def commands() -> None:
     """
 
 
-def _together(*options: Callable[[F], F]) -> Callable[[F], F]:
-    def decorated(function: F) -> F:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorated
-
-
-def _name(ctx: click.Context, option: click.Parameter, value: str | None) -> str | None:
-    try:
-        return value and address.check_name(value, str(option.name).replace("_", " "))
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
-
-
-def _profiles(ctx: click.Context, option: click.Parameter, incomplete: str) -> list[str]:
-    return [name for name in address.profiles() if name.startswith(incomplete)]
-
-
-def _clusters(ctx: click.Context, option: click.Parameter, incomplete: str) -> list[str]:
-    with suppress(ValueError):  # there is no such profile
-        folders = address.clusters(ctx.params.get("profile"))
-        return [each.name for each in folders if each.name.startswith(incomplete)]
-    return []
-
-
-def _options(ctx: click.Context, option: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
-    options: dict[str, Any] = {}
-    for name, equals, text in (value.partition("=") for value in values):
-        if not equals:
-            raise click.BadParameter(f"{name!r} is not NAME=VALUE")
-        try:
-            options[name] = json.loads(text)
-        except ValueError:  # a text, which needs no quotes
-            options[name] = text
-    return options
-
-
-def _ports(ctx: click.Context, option: click.Parameter, values: tuple[str, ...]) -> dict[str, int]:
-    ports = _options(ctx, option, values)
-    for name, port in ports.items():
-        if name not in PORTS or type(port) is not int or not 0 < port < 1 << 16:
-            raise click.BadParameter(f"{name}={port} is not NAME=PORT for one of {NAMES}")
-    return ports
-
-
-def _database(ctx: click.Context, option: click.Parameter, value: str) -> str:
-    if "://" in value and urlsplit(value).password is not None:
-        raise click.BadParameter("its password would stand here for others to read: it belongs in ~/.pgpass")
-    return value
-
-
-which_cluster = _together(
-    click.option("--profile", default=address.default_profile, callback=_name, shell_complete=_profiles, **PROFILE),
-    click.option("--cluster-id", callback=_name, shell_complete=_clusters, help="The name of the cluster."),
-)
-as_a_process = _together(
-    click.option("--log-level", type=click.Choice(LEVELS), default="info", help="How much is written to the log."),
-    click.option("--daemonize", is_flag=True, help="Go on in the background; return when it is up."),
-)
-reached_at = _together(
-    click.option("--ip", default="", show_default=False, help="Listen by tcp at this address, or * for all."),
-    click.option("--location", default="", show_default=False, help="The address that others use for this machine."),
-    click.option("--port", "ports", multiple=True, metavar="NAME=PORT", callback=_ports, help=f"NAME: {NAMES}."),
-    click.option("--db", default="memory", callback=_database, help=f"Where records are kept: {DATABASES}."),
-)
-file_option = click.option("--file", type=click.Path(path_type=Path), help="Its connection file, if it lies elsewhere.")
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-
-
 @commands.command(add_help_option=False, context_settings={"ignore_unknown_options": True})
 @click.argument("script", nargs=-1, type=click.UNPROCESSED, shell_complete=click.Path().shell_complete)
 @click.pass_context
@@ -187,7 +119,9 @@ def run(ctx: click.Context, script: tuple[str, ...]) -> None:
 @click.option("-n", "n", type=click.IntRange(0), help="How many engines; by default as many as there is room for.")
 @which_cluster
 @click.option("--engines", default="local", metavar="LAUNCHER", help="What starts them: local, ssh, mpi, slurm, ...")
-@click.option("-o", "engine_options", multiple=True, metavar="NAME=VALUE", callback=_options, help="For the launcher.")
+@click.option(
+    "-o", "engine_options", multiple=True, metavar="NAME=VALUE", callback=assignments, help="For the launcher."
+)
 @click.option("--restarts", type=click.IntRange(0), default=3, help="How often what has died is started again.")
 @reached_at
 @as_a_process
@@ -197,7 +131,7 @@ def start(profile: str, cluster_id: str | None, log_level: str, daemonize: bool,
 
     folder = address.cluster_folder(profile, cluster_id)
     try:
-        cluster = Cluster(profile=profile, cluster_id=folder.name, log_level=log_level, **options)
+        cluster = Cluster(profile=profile, cluster_id=folder.name, log_level=log_level, keep=daemonize, **options)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
 
@@ -245,7 +179,7 @@ def status(profile: str, cluster_id: str | None, file: Path | None, as_json: boo
 
 
 @commands.command("list")
-@click.option("--profile", callback=_name, shell_complete=_profiles, help="Of this profile alone.")
+@click.option("--profile", callback=name_of_folder, shell_complete=known_profiles, help="Of this profile alone.")
 @json_option
 def list_clusters(profile: str | None, as_json: bool) -> None:
     """List the clusters, also those that do not run."""
@@ -312,7 +246,7 @@ def controller(profile: str, cluster_id: str | None, log_level: str, daemonize: 
 @click.option("--ip", default="", help="Listen at this address by tcp; by default this machine alone can connect.")
 @click.option("--location", default="", help="Name or address by which the controller reaches it.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="By default any that is free.")
-@click.option("--db", default="memory", help="memory, sqlite:///PATH or postgresql://USER@HOST/DATABASE.")
+@database_option
 @as_a_process
 def hub(profile: str, cluster_id: str | None, log_level: str, daemonize: bool, **options: Any) -> None:
     """Be the hub of a cluster, for a controller with --hub."""
