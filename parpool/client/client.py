@@ -347,15 +347,16 @@ class Client(Administration):
             for result in Jobs(self._link, self._records).results(jobs):
                 result.abort()
 
-    def close(self) -> None:
+    def close(self, keep: bool | None = None) -> None:
         """End the engines of a Pool, and what has not ended with them; leave a cluster, which goes on.
 
-        The second time it does nothing.
+        What has not ended on the cluster is dropped as far as it has not begun; with ``keep`` it goes on, and its
+        results can be had from the hub. By default as ``on_client_lost`` says. The second time it does nothing.
         """
         if self._owner is not None:
             self._owner.terminate()
         else:
-            self._link.terminate()
+            self._link.leave(keep)
 
     def __enter__(self) -> Client:
         return self

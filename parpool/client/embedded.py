@@ -81,6 +81,10 @@ class EmbeddedLink(BaseLink):
             self._callbacks.finish()
             self.terminate()
 
+    def leave(self, keep: bool | None) -> None:
+        """:meth:`terminate`: nobody else has these engines."""
+        self.terminate()
+
     def terminate(self) -> None:
         """End the engines now. What has not ended fails with TaskAborted."""
         if self._foreign:

@@ -72,7 +72,7 @@ class Far:
         #: is somebody about to submit more?
         self.busy: Callable[[], bool] = lambda: False
         self._draining = False
-        self._keep = keep
+        self.keep = keep
         self._instance = ""
         self._handed_in: deque[Any] = deque()  #: tasks and messages to be sent, in order
         self._asked: dict[int, tuple[Ask, Callable[[Any, str], None]]] = {}
@@ -323,7 +323,7 @@ class Far:
             self._instance,
             self._got,
             self.line.turn + 1,
-            self._keep,
+            self.keep,
             facts,
         )
         self.line.say_hello(encode(hello))

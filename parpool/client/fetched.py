@@ -96,7 +96,9 @@ def fetch(link: Any, owner: object, msg_ids: Sequence[str]) -> list[FetchedResul
     def arrived(records: Any, error: str) -> None:
         for result in results:
             record = None if records is None else records.get(result._msg_id)
-            if record is None:
+            if link.failure is not None:
+                result.fail(link.failure)
+            elif record is None:
                 result.fail(
                     TaskAborted(f"the hub does not give the result of {result._msg_id}: {error or 'forgotten'}")
                 )

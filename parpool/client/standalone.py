@@ -120,9 +120,12 @@ class RemoteLink(BaseLink):
         """Leave the controller. What has not ended fails here with ControllerLost, and is dropped there."""
         self._leave(False)
 
-    def leave(self, keep: bool) -> None:
-        """:meth:`terminate`; ``keep``: what is under way goes on there, and its results can be had from the hub."""
-        self._leave(keep)
+    def leave(self, keep: bool | None) -> None:
+        """:meth:`terminate`; ``keep``: what is under way goes on there, and its results can be had from the hub.
+
+        None: as when this client was lost.
+        """
+        self._leave(bool(self._host.keep) if keep is None else keep)
 
     def _leave(self, keep: bool) -> None:
         if self._foreign or self._baton.mine():

@@ -147,22 +147,30 @@ class Scheduler(Returns):
             return effects
         running = next(iter(engine.held), None)
         back: list[Task] = []
+        through: list[Task] = []
         for task_id, item in rests:
             task = _asked(engine, task_id)
             if task is None:
                 continue
-            if item == task.first:
-                back.append(task)  # all that had begun of it has ended meanwhile
-            else:
-                task.state = SENT
-                if task.first < item < task.count:
-                    back += self._cut(engine, task, item)
-                task.aborting = False  # the items that it still has have begun
+            if item == task.first and not item:
+                back.append(task)  # nothing of it has begun
+                continue
+            task.state = SENT
+            if task.first <= item < task.count:
+                back += self._cut(engine, task, item)
+                if item == task.first:  # all that had begun of it has ended meanwhile, and so has what is left of it
+                    through.append(task)
+            task.aborting = False  # the items that it still has have begun
         back += [task for task_id in ids if (task := _asked(engine, task_id)) is not None]
         for task in reversed(back):
             if task.engine is not None:
                 self._dispatch.release(engine, task)
             self._ledger.queue(task, effects, front=True)
+        for task in through:
+            del engine.held[task.id]
+            engine.load -= task.cost
+            engine.limited -= task.limit is not None
+            self._ledger.end(task, True, id, effects)
         for task_id in kept:
             task = _asked(engine, task_id)
             if task is not None:

@@ -82,7 +82,10 @@ class Warden(threading.Thread):
         idle = None if parent is not None or not self._host_pid else CHECK_PARENT
         while not self._ending:
             wait = LATE if self._watching or self._to_look else idle
-            ready = dict(poller.poll(self._patience() if wait is None and self._alone_since is not None else wait))
+            if self._alone_since is not None:
+                left = self._patience()
+                wait = left if wait is None else min(wait, left)
+            ready = dict(poller.poll(wait))
             for monitor in self._monitors:
                 if monitor.socket in ready:
                     self._heed_connection(monitor)

@@ -303,7 +303,7 @@ class Station(Lobby):
         held = self.scheduler.engines[member.id].held if member.id in self.scheduler.engines else {}
         for id, item in answer.rests:
             task = held.get(id)
-            if task is not None and task.state == REVOKING and task.first < item < task.count:
+            if task is not None and task.state == REVOKING and 0 < item and task.first <= item < task.count:
                 self.journal.cut(id, item)
         super()._given_back(member, answer)
 

@@ -89,7 +89,11 @@ class Session:
 
     def _take_over(self, folder: str) -> bool:
         """Lock the folder of a dead session, which is made anew where it was swept; False where it is not to be had."""
-        if folder in _living or os.path.dirname(folder) not in roots() or not os.path.basename(folder).startswith(PREFIX):
+        if (
+            folder in _living
+            or os.path.dirname(folder) not in roots()
+            or not os.path.basename(folder).startswith(PREFIX)
+        ):
             return False
         with _alone, suppress(OSError):
             with suppress(FileExistsError):
