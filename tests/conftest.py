@@ -49,6 +49,18 @@ def pytest_configure(config: pytest.Config) -> None:
     multiprocessing.util.Finalize(None, shutil.rmtree, args=(folder, True), exitpriority=-200)
 
 
+#: Folders whose tests are about processes, servers and the network, and not about what an interpreter does.
+ONCE = ("benchmarks", "cluster", "faults", "hub", "launch")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is run on one interpreter only."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here) and item.path.relative_to(here).parts[0] in ONCE:
+            item.add_marker("once")
+
+
 # The check ------------------------------------------------------------------------------------------
 
 

@@ -321,9 +321,14 @@ class Engine:
         """The outcomes in the messages up to this number have arrived."""
         self._mail.noted(number)
 
-    def give_back(self, ids: list[int], whole: bool) -> GivenBack:
-        """Take back tasks, and, unless they are to stay ``whole``, items of the running one, that have not begun."""
+    def give_back(self, ids: list[int], whole: bool) -> GivenBack | None:
+        """Take back tasks, and, unless they are to stay ``whole``, items of the running one, that have not begun.
+
+        None where a controller is about to hear what this engine holds: it asks again.
+        """
         self.look()  # they may still be in the socket
+        if self._taken is None:
+            return None
         answer = GivenBack([], [], [])
         for id in ids:
             if self._waiting.pop(id, None) is not None:

@@ -147,7 +147,9 @@ class Warden(threading.Thread):
         except MalformedFrame:
             return
         if isinstance(order, Revoke):
-            self._control.send(encode(self._engine.give_back(order.ids, order.whole)))
+            answer = self._engine.give_back(order.ids, order.whole)
+            if answer is not None:
+                self._control.send(encode(answer))
         elif isinstance(order, Noted):
             self._engine.noted(order.number)
         elif isinstance(order, Look):

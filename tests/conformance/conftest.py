@@ -19,7 +19,7 @@ from rows import PATIENCE, Gate, Home, cluster, warm_pool  # noqa: E402  # by th
 
 from parpool import Client, Pool  # noqa: E402
 
-EVERYWHERE = ("pool", "cluster")
+EVERYWHERE = ("pool", pytest.param("cluster", marks=pytest.mark.once))
 
 
 @pytest.fixture(scope="module", params=EVERYWHERE)
