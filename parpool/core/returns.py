@@ -82,6 +82,14 @@ class Returns:
         engine.held.update((each.id, each) for each in later)
         self._dispatch.adopted(engine, task)
 
+    def ended_before(self, task: Task, success: bool, engine: int | None) -> Effects:
+        """A task of an earlier life, or a part of one, whose outcomes are known: it has ended."""
+        effects = Effects()
+        self.tasks[task.id] = task
+        task.state, task.engine = SENT, engine
+        self._ledger.end(task, success, engine, effects)
+        return effects
+
     def recall(self, id: int, success: bool, engine: int | None) -> None:
         """A task of an earlier life has ended so; others may depend on it."""
         self._ledger.graph.remember(id, success, engine)

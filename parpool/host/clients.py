@@ -70,6 +70,8 @@ class Clients:
                 self._welcome(address, message)
             elif door is None or (not door.here and not isinstance(message, (Got, Leave))):
                 self._ask_who(address)
+            elif len(frames) < 2:
+                raise Unacceptable("it has no stamp")
             elif self._is_next(door, frames.pop()):
                 self._obey(door, message, frames)
         except (MalformedFrame, Unacceptable) as error:
@@ -271,7 +273,8 @@ def _is_of(door: Door) -> Callable[[int], bool]:
 
 
 def _shape(task: Task, order: Order) -> None:
-    if not (0 <= order.first < order.count <= MOST_ITEMS and 0 < order.weight <= MOST_ITEMS and 0 <= order.kind < 16):
+    items = 0 <= order.first < order.count <= MOST_ITEMS and (order.count == 1 or order.weight >= order.count)
+    if not (items and 0 < order.weight <= MOST_ITEMS and 0 <= order.kind < 16):
         raise Unacceptable("a task's items cannot be so many")
     task.kind, task.first, task.count, task.weight = order.kind, order.first, order.count, order.weight
 
@@ -279,6 +282,8 @@ def _shape(task: Task, order: Order) -> None:
 def _fields(terms: Terms) -> dict[str, Any]:
     """The fields of a task that differ from their defaults."""
     fields: dict[str, Any] = {}
+    if any(seconds is not None and not seconds >= 0 for seconds in (terms.limit, terms.patience)):  # NaN is not, either
+        raise Unacceptable("a time that is none")
     if terms.retries > 0:
         fields["retries"] = terms.retries
     if terms.limit is not None:

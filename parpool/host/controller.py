@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import os
@@ -9,7 +10,7 @@ import signal
 import socket
 import uuid
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from random import Random
 from time import monotonic, time
@@ -32,6 +33,7 @@ from .station import Station
 from .watcher import Watcher
 
 log = logging.getLogger("parpool")
+resource: Any = importlib.import_module("resource") if os.name == "posix" else None
 
 STATE = "controller.json"  #: what a controller that follows this one must know
 
@@ -166,6 +168,18 @@ class Controller:
             Path(self.settings.folder, name).unlink(missing_ok=True)
 
 
+def _raise_limit() -> None:
+    """Let this process have as many open files as it may: each engine needs up to five, and ZeroMQ ends a process that
+    has none left."""
+    if resource is None:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    log.info("up to %s open files, which is enough for %d engines", soft, soft // 5)
+
+
 def _reachable(ip: str) -> str:
     """A name or address by which others reach a socket that is bound to ``ip``."""
     return socket.getfqdn() if ip in ("*", "0.0.0.0", "::") else ip
@@ -182,6 +196,7 @@ def main(settings: ControllerSettings) -> None:
 
     for each in (signal.SIGTERM, signal.SIGINT):  # first: others may know of it as soon as its files are there
         signal.signal(each, stop)
+    _raise_limit()
     controller = Controller(settings)
     try:
         log.info("controller of %s, pid %d, is ready", settings.folder, os.getpid())

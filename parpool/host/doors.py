@@ -123,7 +123,9 @@ class Door:
             ]
             left = encode(Delivery(number, results))  # type: ignore[arg-type]
             self._bytes -= len(header) + sum(map(len, frames)) - len(left)
-            self._unacknowledged[place] = number, left, [], sources
+            self._unacknowledged[place] = number, left, [], []
+            for source in sources:
+                source.taken()
 
     def got(self, number: int) -> None:
         """The client has all deliveries up to this number."""

@@ -149,7 +149,7 @@ class LostAndFound:
                 return False
             success = False
         station.on_submitted([task])
-        task.engine = engine
+        effects = station.scheduler.ended_before(task, success, engine)
         for report in heard:
             station.hall.source = report.source
             station.deeds.deliver(task, report.outcome, engine)
@@ -157,8 +157,7 @@ class LostAndFound:
         for item in range(task.first + len(heard), task.count):
             why = "its process is gone, and the controller that knew how is, too"
             station.deeds.deliver(task, Ending(LOST, item, engine, why), engine)
-        if task.remembered:
-            station.scheduler.recall(task.id, success, engine)
+        station.perform(effects)
         return True
 
 

@@ -149,7 +149,10 @@ class Station(Lobby):
 
     def _hear(self) -> None:
         while (answer := self._wires.heart.receive()) is not None:
-            name, _ = answer
+            name, frames = answer
+            if any(frames):
+                self.malformed += 1
+                continue
             if self.pulse.answered(name):
                 continue
             if name in self.ghosts:
@@ -296,7 +299,8 @@ class Station(Lobby):
     def _report(self, member: Member, outcomes: list[Outcome]) -> Effects:
         tasks = self.scheduler.tasks
         if any(outcome.id not in tasks for outcome in outcomes):
-            self.lost_and_found.keep(member.id, [each for each in outcomes if each.id not in tasks], self.hall.source)
+            known = tasks.keys() | member.given_up if member.given_up else tasks
+            self.lost_and_found.keep(member.id, [each for each in outcomes if each.id not in known], self.hall.source)
         return super()._report(member, outcomes)
 
     def _given_back(self, member: Member, answer: GivenBack) -> None:

@@ -7,7 +7,7 @@ from time import time
 from typing import TYPE_CHECKING, Any
 
 from ..core.effects import Effects
-from ..core.state import ENDED, Task
+from ..core.state import Task
 from ..hub.records import Store
 from ..wire.messages import Revoke
 from ..wire.requests import Definition
@@ -40,7 +40,9 @@ class Watcher:
         self.store.ended(deliveries, time())
         if self._waits:
             alive = self._station.scheduler.tasks
-            ended = {task.id if task.whole is None else task.whole for task, _, _ in deliveries if task.id not in alive}
+            parts_of = self._station.scheduler.parts_of
+            ended = {task.id if task.whole is None else task.whole for task, _, _ in deliveries}
+            ended = {id for id in ended if not any(part in alive for part in parts_of(id))}
             for wait in self._waits[:]:
                 wait.ended |= ended
                 self._end(wait)
@@ -101,10 +103,8 @@ class StationDeeds(Deeds):
         self.on_printed(task, stream, text)
 
     def deliver(self, task: Task, outcome: Any, engine: int | None) -> None:
-        """Deliver an outcome that the scheduler has not asked for; the last of a task ends it."""
+        """Deliver an outcome that the scheduler has not asked for."""
         task.door.deliver(task, outcome, engine)
-        if outcome.item + 1 >= task.count:
-            task.state = ENDED
         self.on_delivered([(task, outcome, engine)])
 
     def perform(self, effects: Effects) -> None:
