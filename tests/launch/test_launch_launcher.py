@@ -1,0 +1,72 @@
+"""What all launchers share: surroundings, names, and words."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from parpool.launch.launcher import Names, Site, State, chosen, describe, last_words, multiplied
+
+
+def test_states() -> None:
+    assert [State("ended").ended, State("running").ended, State("queued").ended] == [True, False, False]
+    assert (str(State("queued")), str(State("queued", "for long"))) == ("queued", "for long")
+
+
+def test_fill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    site = Site(tmp_path, files={"connection_file": Path("a b.json"), "other": Path("/c")})
+    argv = ["{python}", "--file={connection_file}", "{other}{other}", "{unknown} {", "connection_file"]
+    filled = [f"--file={tmp_path}/a b.json", "/c/c", "{unknown} {", "connection_file"]
+    assert site.fill(argv) == [sys.executable, *filled]
+    assert site.fill(argv, python="py", other="x") == ["py", filled[0], "xx", *filled[2:]]
+
+
+def test_log_folders_are_private(tmp_path: Path) -> None:
+    assert Site(tmp_path / "a" / "b").log("name") == tmp_path / "a" / "b" / "name.log"
+    assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700
+
+
+def test_names() -> None:
+    names = Names("x-y")
+    assert names.new(2) == ["x-y-0", "x-y-1"]
+    names.used(["x-y-7", "x-y-3", "strange", "x-y"])
+    assert names.new(1) == ["x-y-8"]
+    with pytest.raises(ValueError, match="must be 1 or more, not 0"):
+        names.new(0)
+    assert names.new(1) == ["x-y-9"]
+
+
+def test_chosen() -> None:
+    assert chosen(None, ["a", "b"]) == ["a", "b"]
+    assert chosen(iter(["b", "b"]), ["a", "b"]) == ["b"]
+    assert chosen([], ["a"]) == []
+    with pytest.raises(KeyError, match="there is no process 'c'; there are: a, b"):
+        chosen(["a", "c"], ["a", "b"])
+    with pytest.raises(KeyError, match="there are: none"):
+        chosen(["a"], [])
+
+
+def test_multiplied() -> None:
+    assert multiplied("srun --ntasks={n} 'a b'", ["x", "{n}"], 3) == ["srun", "--ntasks=3", "a b", "x", "{n}"]
+    assert multiplied(lambda argv, n: [*argv] * n, ["x"], 2) == ["x", "x"]
+
+
+def test_describe() -> None:
+    known = {None: "is gone", 0: "ended with exit code 0", 3: "ended with exit code 3", -15: "was killed by SIGTERM"}
+    assert {code: describe(code) for code in known} == known
+    assert "kernel when memory runs out" in describe(-9) and "segmentation fault" in describe(-11)
+    assert describe(-63) == "was killed by signal 63"
+
+
+def test_last_words(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    assert last_words(log) == ""
+    log.write_bytes(b"old\n")
+    assert last_words(log) == "old" and last_words(log, 4) == ""
+    log.write_bytes(b"old\nTraceback:\n  x\nValueError: \xff y\r\n\n-----\n  ^^^\n")
+    assert last_words(log, 4) == "ValueError: \ufffd y"
+    log.write_bytes(b"far\n" + b"x" * 5000 + b"\n")
+    assert last_words(log) == "x" * 1999
