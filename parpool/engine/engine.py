@@ -13,6 +13,7 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Iterator
+from functools import partial
 from time import time
 from typing import Any
 
@@ -90,7 +91,7 @@ class Engine:
     def serve(self) -> None:
         """Run tasks until told to stop. Raises ProtocolError where the host refuses this engine."""
         with self._wire:
-            self._mail.send(encode(self._hello(None)))
+            self._mail.send(self._hello(None))
             while True:
                 if not self._calls:
                     self._flush()
@@ -109,10 +110,9 @@ class Engine:
                         self._wire.acquire()
                         self.busy = False
 
-    def _hello(self, held: list[int] | None) -> Hello:
-        if not self._mail.lasting:
-            return Hello(PROTOCOL, __version__, os.getpid())
-        return Hello(PROTOCOL, __version__, os.getpid(), socket.gethostname(), held, *self._mail.numbers, self._said)
+    def _hello(self, held: list[int] | None, first: int = 1, last: int = 0) -> bytes:
+        hostname = socket.gethostname() if self._mail.lasting else ""
+        return encode(Hello(PROTOCOL, __version__, os.getpid(), hostname, held, first, last, self._said))
 
     def fail(self, error: BaseException) -> None:
         """Say that this engine cannot serve, because its initializer raised."""
@@ -255,7 +255,7 @@ class Engine:
         self._flush_late()
         self._said += 1
         self._taken = None
-        self._mail.introduce(encode(self._hello(held)))
+        self._mail.introduce(partial(self._hello, held))
         if self._needs:
             self._mail.send(encode(Need(self._needs)))
 

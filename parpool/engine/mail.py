@@ -60,24 +60,22 @@ class Mail:
             self.by_lane = False
             self._work.send(header, frames)
 
-    def introduce(self, hello: bytes) -> None:
-        """Say hello, and again all that was not noted; what follows goes the sure way until the host holds nothing."""
+    def introduce(self, hello: Callable[[int, int], bytes]) -> None:
+        """Say hello, and again all that was not noted; what follows goes the sure way until the host holds nothing.
+
+        ``hello`` makes it of the numbers of the first message that follows and of the last.
+        """
+        first, last, kept = (1, 0, []) if self._outbox is None else self._outbox.snapshot()
         self.by_lane = False
-        self._work.send(hello)
-        if self._outbox is not None:
-            for header, frames in self._outbox.kept():
-                self._work.send(header, frames)
+        self._work.send(hello(first, last))
+        for header, frames in kept:
+            self._work.send(header, frames)
         self._join()
 
     def noted(self, number: int) -> None:
         """The outcomes in the messages up to this number have arrived. (Any thread.)"""
         if self._outbox is not None:
             self._outbox.noted(number)
-
-    @property
-    def numbers(self) -> tuple[int, int]:
-        """The numbers of the first message that was not noted, and of the last that was sent."""
-        return (1, 0) if self._outbox is None else (self._outbox.first, self._outbox.last)
 
     def receive(self, take_in: Callable[[list[bytes]], None], wait: bool) -> bool:
         """Have what has come taken in, after a wait for it unless told not to; was there anything?"""

@@ -41,11 +41,14 @@ class Outbox:
     @property
     def first(self) -> int:
         """The number of the first that is still needed, or of the next."""
-        try:
-            return self._kept[0][0]
-        except IndexError:
-            return self._number + 1
+        return self.snapshot()[0]
 
     def kept(self) -> list[tuple[bytes, Sequence[bytes]]]:
         """What is still needed, in order."""
-        return [(header, frames) for _, header, frames in self._kept.copy()]
+        return self.snapshot()[2]
+
+    def snapshot(self) -> tuple[int, int, list[tuple[bytes, Sequence[bytes]]]]:
+        """:attr:`first`, :attr:`last` and :meth:`kept`, all of one moment: more may be noted in the next."""
+        kept = self._kept.copy()
+        first = kept[0][0] if kept else self._number + 1
+        return first, self._number, [(header, frames) for _, header, frames in kept]

@@ -323,14 +323,13 @@ class BatchLauncher:
     def _await(self, elements: list[_Element], seconds: float) -> list[_Element]:
         """Wait so long until they have ended; gives those that have not. The systems wake nobody: we have to look."""
         deadline, pause = time.monotonic() + seconds, PAUSES[0]
-        while left := [element for element in elements if not element.state.ended]:
+        while True:
             self._look(now=True)
-            if time.monotonic() > deadline:
-                break
-            if any(not element.state.ended for element in left):
-                time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
-                pause = min(2 * pause, PAUSES[1])
-        return left
+            left = [element for element in elements if not element.state.ended]
+            if not left or time.monotonic() > deadline:
+                return left
+            time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
+            pause = min(2 * pause, PAUSES[1])
 
     # For another process -------------------------------------------------------------------------------
 

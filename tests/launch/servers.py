@@ -92,10 +92,12 @@ def listens(port: int) -> bool:
 def running(folder: Path, **commands: list[str]) -> Iterator[None]:
     """Servers, one after the other, each with its output in a file of the folder; ended with all they have started."""
     processes: list[subprocess.Popen[bytes]] = []
+    # A run of the tests that is killed takes them along, where the system has a way to say so.
+    bound = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
     try:
         for name, command in commands.items():
             with (folder / f"{name}.out").open("wb") as output:
-                command = [find(command[0]) or command[0], *command[1:]]
+                command = [*bound, find(command[0]) or command[0], *command[1:]]
                 processes.append(
                     subprocess.Popen(
                         command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
