@@ -10,9 +10,11 @@ from typing import Any
 from ..errors import ControllerLost, ParpoolError
 from ..net.address import Source, connection_from
 from ..net.loop import Baton
-from ..wire.functions import FunctionBook
-from ..wire.requests import SHIFT
+from ..wire.functions import Function, FunctionBook
+from ..wire.messages import EACH
+from ..wire.requests import MOST_ITEMS, SHIFT
 from . import forked
+from .contract import Terms
 from .far import Far
 from .link import BaseLink
 from .waits import Errand, Gathering
@@ -83,6 +85,14 @@ class RemoteLink(BaseLink):
         pace = self._host.paces.get(key)
         return None if pace is None else pace.mean
 
+    def send_chunk(
+        self, function: Function, payload: bytes, kind: int, size: int, start: int, door: Any, terms: Terms
+    ) -> int:
+        """Submit a chunk of a map. Raises ValueError for one that is too long for a controller."""
+        if size > MOST_ITEMS and kind >= EACH:
+            raise ValueError(f"a chunk of {size} items is too long: the chunksize may be {MOST_ITEMS} at the most")
+        return super().send_chunk(function, payload, kind, size, start, door, terms)
+
     def abort(self, ids: Sequence[int]) -> None:
         """Take back tasks that have not begun."""
         self.check_process()
@@ -130,6 +140,8 @@ class RemoteLink(BaseLink):
     def _leave(self, keep: bool) -> None:
         if self._foreign or self._baton.mine():
             return
+        if keep and not self._closed:
+            self.control.ask_controller("sync")  # its answer says that all that was submitted is there
         with self._ending:
             if self._closed:
                 return

@@ -65,6 +65,7 @@ class Engine:
         self._calls: deque[Call | None] = deque()  #: received, in order; None: stop
         self._waiting: dict[int, Call] = {}  #: those of them that have not begun
         self._flushed = 0.0
+        self.receiving = False  #: is the main thread waiting for messages?
         self.busy = False  #: is the main thread running tasks?
         self._said = 0  #: how often this engine has introduced itself again
         self._taken: int | None = 0  #: the number of the last message with tasks; None: none are taken now
@@ -202,7 +203,11 @@ class Engine:
 
     def _receive(self, wait: bool = True) -> bool:
         """Take in what has come, after a wait for it unless told not to; was there anything? Under the wire lock."""
-        return self._mail.receive(self._take_in, wait)
+        self.receiving = wait
+        try:
+            return self._mail.receive(self._take_in, wait)
+        finally:
+            self.receiving = False
 
     def _take_in(self, frames: list[bytes]) -> None:
         """A message from the host. Under the wire lock."""

@@ -95,7 +95,7 @@ class Warden(threading.Thread):
                 self._wake.clear()
             while (frames := self._control.receive(wait=False)) is not None:
                 self._obey(frames)
-            if self._to_look and (self._engine.look() or not self._engine.busy):
+            if self._to_look and (self._engine.look() or self._engine.receiving):
                 self._to_look = False
             if self._watching:
                 # Taken back first: a batch that begins in this moment sets it again, and wakes us.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from math import inf
 from time import monotonic
 from typing import Any
 
@@ -14,6 +15,7 @@ from ..wire import requests
 from ..wire.messages import PROTOCOL, MalformedFrame, encode
 from ..wire.requests import (
     CLIENTS,
+    MOST_ITEMS,
     SHIFT,
     Abort,
     Answer,
@@ -36,7 +38,7 @@ from .station import Station
 
 log = logging.getLogger("parpool")
 
-MOST_ITEMS = 1 << 32  #: in one task
+MOST_CALLS = 1 << 32  #: in one task
 ASK_EVERY = 1.0  #: seconds
 LOST_KEPT = 64  #: clients that were lost and are still known
 
@@ -274,7 +276,7 @@ def _is_of(door: Door) -> Callable[[int], bool]:
 
 def _shape(task: Task, order: Order) -> None:
     items = 0 <= order.first < order.count <= MOST_ITEMS and (order.count == 1 or order.weight >= order.count)
-    if not (items and 0 < order.weight <= MOST_ITEMS and 0 <= order.kind < 16):
+    if not (items and 0 < order.weight <= MOST_CALLS and 0 <= order.kind < 16):
         raise Unacceptable("a task's items cannot be so many")
     task.kind, task.first, task.count, task.weight = order.kind, order.first, order.count, order.weight
 
@@ -282,8 +284,11 @@ def _shape(task: Task, order: Order) -> None:
 def _fields(terms: Terms) -> dict[str, Any]:
     """The fields of a task that differ from their defaults."""
     fields: dict[str, Any] = {}
-    if any(seconds is not None and not seconds >= 0 for seconds in (terms.limit, terms.patience)):  # NaN is not, either
-        raise Unacceptable("a time that is none")
+    # Written so that NaN is neither.
+    if terms.limit is not None and not 0 < terms.limit < inf:
+        raise Unacceptable("a time limit that is none")
+    if terms.patience is not None and not 0 <= terms.patience < inf:
+        raise Unacceptable("a time to wait that is none")
     if terms.retries > 0:
         fields["retries"] = terms.retries
     if terms.limit is not None:

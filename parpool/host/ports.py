@@ -60,7 +60,9 @@ class Ports(Wires):
                     {ENGINES_ONLY: [engines], CLIENTS_ONLY: [clients], BOTH: [engines, clients]}
                 )
                 undo.callback(self._doorkeeper.close)
-            sockets = {name: self._bind(context, name) for name in PORTS}
+            sockets: dict[str, Router] = {}  # which live until the context has closed them, whatever happens
+            for name in PORTS:
+                sockets[name] = self._bind(context, name)
             undo.pop_all()
         self._context = context
         self.addresses = {name: socket.address for name, socket in sockets.items()}

@@ -62,6 +62,9 @@ class Questions:
         status = self._controller.station.orders.status()
         return [[key, value] for key, value in status.items()]  # its keys are not all of one type
 
+    def _on_sync(self, door: Door, about: dict[str, Any]) -> Any:
+        """All that was said before has been heard."""
+
     def _on_greet(self, door: Door, about: dict[str, Any]) -> Any:
         function = Definition(bytes(about["key"]), bytes(about["blob"]), str(about["name"]))
         self._controller.station.greet(door, function, bytes(about["payload"]), bool(about["again"]))

@@ -17,9 +17,10 @@ from typing import Any
 
 from ..core.effects import Effects
 from ..core.state import REVOKING, Task
-from ..errors import SerializationError
+from ..errors import ProtocolError, SerializationError
 from ..net.heart import Pulse
 from ..shm.session import Session
+from ..status import ERROR, OK, OVERTIME, UNMET
 from ..wire import messages
 from ..wire.failure import pack_failure
 from ..wire.messages import Begin, Die, Done, GivenBack, Hello, MalformedFrame, Noted, Outcome, Revoke, Stop, encode
@@ -37,6 +38,7 @@ log = logging.getLogger("parpool")
 
 ASK_AGAIN = 0.02  #: seconds until an engine that could not be asked is asked again
 ASK_OFTEN = 500  #: times
+_OF_ENGINES = frozenset({OK, ERROR, UNMET, OVERTIME})  #: how a task may end there
 RESERVED = frozenset({*PORTS, "lane", "lock"})  #: names of files in the session's folder
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 NOTE_EVERY = 32  #: messages of an engine that may be unacknowledged though they have arrived
@@ -233,7 +235,8 @@ class Station(Lobby):
         member.hello = None
         member.known.clear()  # what was on its way is lost
         self._begin(member, hello)
-        given_up = member.given_up.intersection(hello.held)
+        tasks, held = self.scheduler.tasks, self.scheduler.engines[member.id].held
+        given_up = {id for id in hello.held if id in member.given_up or (id in tasks and id not in held)}
         if given_up:
             # Some of it may run elsewhere, and what is reported of it is not to be taken for that: it joins when it is
             # through with it.
@@ -298,6 +301,10 @@ class Station(Lobby):
 
     def _report(self, member: Member, outcomes: list[Outcome]) -> Effects:
         tasks = self.scheduler.tasks
+        for outcome in outcomes:
+            if outcome.status not in _OF_ENGINES:
+                self.malformed += 1
+                outcome.status, outcome.payload = ERROR, pack_failure(ProtocolError("its outcome was malformed"))
         if any(outcome.id not in tasks for outcome in outcomes):
             known = tasks.keys() | member.given_up if member.given_up else tasks
             self.lost_and_found.keep(member.id, [each for each in outcomes if each.id not in known], self.hall.source)

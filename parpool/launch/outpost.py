@@ -92,10 +92,10 @@ class Outpost:
             files[name] = base64.b64encode(content).decode()
         environment = {**self._site.environment, **self.machine.environment}
         folder = self.machine.folder or (str(self._site.folder) if self._site.folder else None)
-        self.tell("prepare", environment=environment, folder=folder, files=files, label=self._site.label)
+        self._tell("prepare", environment=environment, folder=folder, files=files, label=self._site.label)
         self._held = set(self._records)
         if self._records:
-            self.tell("adopt", record={"processes": self._records})
+            self._tell("adopt", record={"processes": self._records})
 
     def close(self) -> None:
         """Leave the machine."""
@@ -121,7 +121,7 @@ class Outpost:
         assert self._line is not None
         return self._line.answer(number, time.monotonic() + seconds)
 
-    def tell(self, order: str, **arguments: Any) -> Any:
+    def _tell(self, order: str, **arguments: Any) -> Any:
         """Send an order, and wait for its answer."""
         return self.answer(self.ask(order, **arguments), ANSWER)
 
@@ -143,7 +143,7 @@ class Outpost:
         """How many are there."""
         return sum(not state.ended for state in self.states.values())
 
-    def ours(self, name: str) -> str:
+    def _ours(self, name: str) -> str:
         """The name here of one there."""
         return f"{name}@{self.machine.address}"
 
@@ -172,14 +172,14 @@ class Outpost:
         """The keeper has started these; gives their names here."""
         self._records = dict(reply["processes"])
         self._held.update(reply["names"])
-        names = [self.ours(name) for name in reply["names"]]
+        names = [self._ours(name) for name in reply["names"]]
         self.states.update(dict.fromkeys(names, RUNNING))
         return names
 
     def heard(self, reply: Mapping[str, tuple[str, int | None] | None]) -> None:
         """The keeper tells of those that have ended, in words, and of the others."""
         for theirs, end in reply.items():
-            name = self.ours(theirs)
+            name = self._ours(theirs)
             if name not in self.states:  # it was stopped, and is of no interest any more
                 continue
             if end is None:
@@ -191,9 +191,9 @@ class Outpost:
 
     def _log(self, theirs: str) -> str:
         """Have the log of one that has ended here: the folder there does not stay."""
-        path = self._site.log(self.ours(theirs))
+        path = self._site.log(self._ours(theirs))
         try:
-            content = base64.b64decode(self.tell("log", name=theirs))
+            content = base64.b64decode(self._tell("log", name=theirs))
         except ParpoolError as error:
             return f"none: {error}"
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as file:
@@ -226,4 +226,4 @@ class Outpost:
     def remember(self, record: Mapping[str, Any]) -> None:
         """These were started by a launcher in another process."""
         self._records = dict(record)
-        self.states.update({self.ours(name): RUNNING for name in record})
+        self.states.update({self._ours(name): RUNNING for name in record})

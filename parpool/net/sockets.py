@@ -45,9 +45,11 @@ class Context:
         ``domain``: whose keys are let in, see :class:`Doorkeeper`. A peer that comes again under its name is then
         taken in the place of what is left of its old connection.
         """
+        socket = self._socket(zmq.ROUTER)
         try:
-            return Router(self._socket(zmq.ROUTER), address, secret, public, domain)
+            return Router(socket, address, secret, public, domain)
         except zmq.ZMQError as error:
+            socket.close(linger=0)
             raise OSError(error.errno, f"no socket at {address}: {error.strerror}") from error
 
     def dealer(

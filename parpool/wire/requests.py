@@ -31,6 +31,9 @@ from .messages import _MALFORMED, PROTOCOL, MalformedFrame
 #: A task's number is that of its client, shifted by this, and the client's own count.
 SHIFT = 36
 
+#: Items of one task that end separately: each may need an outcome of the controller's own making.
+MOST_ITEMS = 1 << 20
+
 #: Clients are numbered below this, so that tasks' numbers stay clear of those that the scheduler gives to parts.
 CLIENTS = 1 << 21
 
