@@ -64,6 +64,7 @@ class Far:
         self.engines: dict[int, Fellow] = {}
         self.paces = Paces()
         self.number = 0
+        self.names: dict[int, str] = {}  #: of clients, by their numbers, as far as they are known
         #: called when engines have come or gone
         self.on_change: Callable[[], None] = lambda: None
         #: called when the controller is gone for good

@@ -161,10 +161,16 @@ class RemoteLink(BaseLink):
         """How many engines there are; one at the least, as others may come."""
         return len(self._host.engines) or 1
 
+    def msg_id(self, id: int) -> str:
+        """The name of a task, whichever client's it is."""
+        return f"{self._host.names.get(id >> SHIFT, self._name)}_{id}"
+
     def task_id(self, msg_id: str) -> int | None:
         """The number of a task by its name, whichever client's it is; None for what is no name."""
         name, _, number = msg_id.rpartition("_")
-        return int(number) if len(name) == len(self._name) and number.isdecimal() else None
+        if len(name) != len(self._name) or not number.isdecimal():
+            return None
+        return int(number) if int(number) >> SHIFT else None  # else it is of engines that are a process's own
 
     def engine_uuid(self, id: int) -> str:
         """The name of an engine beyond this process."""
@@ -223,7 +229,9 @@ class RemoteControl:
 
     def status(self) -> dict[int | str, Any]:
         """For each engine what it holds (``tasks``), what is queued for it alone (``queue``), and what it has done."""
-        return dict(self.ask_controller("queue_status"))
+        status, names = self.ask_controller("queue_status")
+        self._far.names.update(names)
+        return dict(status)
 
     def interrupt(self, ids: Iterable[int]) -> None:
         """Raise KeyboardInterrupt in what these engines run now."""

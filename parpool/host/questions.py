@@ -60,7 +60,8 @@ class Questions:
 
     def _on_queue_status(self, door: Door, about: dict[str, Any]) -> Any:
         status = self._controller.station.orders.status()
-        return [[key, value] for key, value in status.items()]  # its keys are not all of one type
+        names = {each.number: each.name for each in self._controller.clients}
+        return [[key, value] for key, value in status.items()], names  # the keys of status are not all of one type
 
     def _on_sync(self, door: Door, about: dict[str, Any]) -> Any:
         """All that was said before has been heard."""
