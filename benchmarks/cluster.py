@@ -132,7 +132,9 @@ def many(size: Size, transport: str) -> list[Row]:
         rate = size.tasks / statistics.median(taken)
         least = 60_000 if store == "memory" else 30_000
         shown = f"{rate / 1e3:.1f} k tasks/s"
-        beside = "CPU a task: " + ", ".join(f"{name} {each:.1f} µs" for name, each in measure.cost().items())
+        cost = measure.cost()
+        beside = "CPU a task: " + ", ".join(f"{name} {each:.1f} µs" for name, each in cost.items())
+        beside += f"; {sum(cost.values()) * rate / 1e6:.1f} cores"
         records = "memory" if store == "memory" else "SQLite"
         name = f"{size.tasks:,} `apply_async` of {face}, records in {records}"
         rows.append((name, shown, beside, f"at least {least / 1e3:g} k", verdict(rate >= least)))

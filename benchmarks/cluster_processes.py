@@ -40,6 +40,8 @@ class Cluster:
         db: str = "memory",
         wait: bool = True,
     ) -> None:
+        import parpool  # here, as `cluster_peers.py` does without
+
         self._numbers = engines, light
         self._lanes = lanes
         self._wait = wait
@@ -50,8 +52,8 @@ class Cluster:
         self._environment = {
             **os.environ,
             "PARPOOL_DIR": str(self._folder),
-            # Engines import the functions, too.
-            "PYTHONPATH": os.pathsep.join(filter(None, (str(HERE), os.environ.get("PYTHONPATH")))),
+            # Engines import the functions, too; and all have the parpool that this process has.
+            "PYTHONPATH": os.pathsep.join((str(HERE), str(Path(parpool.__file__).parents[1]))),
         }
         self._options = ["--ip", "127.0.0.1"] if transport == "tcp" else []
         if db == "sqlite":
@@ -84,6 +86,7 @@ class Cluster:
         return subprocess.Popen(
             [sys.executable, *arguments],
             env=self._environment,
+            cwd=self._folder,  # `python -m` looks for modules there first
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=self._errors,

@@ -151,9 +151,8 @@ class Administration:
         from .fetched import submit_again
         from .joined import JoinedResult
 
-        names = [job if isinstance(job, str) else job.msg_ids for job in several(jobs)]
-        ids = [name for each in names for name in ([each] if isinstance(each, str) else each)]
-        results = [submit_again(self._link, self, self._records, each) for each in self._hub("request", ids=ids)]
+        found = self._hub("request", ids=_names(jobs))
+        results = [submit_again(self._link, self, self._records, each) for each in found]
         self._link.tend()
         return results[0] if len(results) == 1 and isinstance(jobs, (str, AsyncResult)) else JoinedResult.of(results)
 
@@ -184,27 +183,33 @@ class Administration:
         ``targets``: those that these engines ran. Raises RuntimeError for a call that has not ended.
         """
         records = self._records
-        if self.has_hub:
-            engines = None if targets is None else list(self.targets_of(self.normal(targets)))
-            if isinstance(jobs, str) and jobs == "all":
-                self._hub("purge", ids="all", targets=engines, clients=[self._link.name] if engines is None else None)
-            elif engines is not None:
-                self._hub("purge", ids="all", targets=engines)
-            else:
-                names = [job if isinstance(job, str) else job.msg_ids for job in several(jobs)]
-                self._hub("purge", ids=[name for each in names for name in ([each] if isinstance(each, str) else each)])
-                jobs = [job for job in several(jobs) if not isinstance(job, str) or self._mine.knows(job)]
-        elif targets is not None:
+        everything = isinstance(jobs, str) and jobs == "all"
+        if targets is not None and not self.has_hub:
             raise ParpoolError(NO_HUB)
-        if isinstance(jobs, str) and jobs == "all":
+        if everything:
             ids = [id for id in records if id not in records.outstanding and records.map_of(id) is None]
         else:
-            ids = [id for result in Jobs(self._link, records).results(jobs) for id in result._ids()]
+            here = [
+                job for job in several(jobs) if not (self.has_hub and isinstance(job, str)) or self._mine.knows(job)
+            ]
+            ids = [id for result in self._mine.results(here) for id in result._ids()]
         pending = [self._link.msg_id(id) for id in ids if id in records.outstanding or _runs(records.map_of(id))]
         if pending:
             raise RuntimeError(f"these calls have not ended: {', '.join(pending)}")
-        for id in ids:
+        if self.has_hub:
+            self._purge_hub("all" if everything else _names(jobs), targets)
+        for id in ids if targets is None else ():
             records.forget(id)
+
+    def _purge_hub(self, ids: str | list[str], targets: Any) -> None:
+        engines = None if targets is None else list(self.targets_of(self.normal(targets)))
+        mine = [self._link.name] if ids == "all" and engines is None else None
+        try:
+            self._hub("purge", ids=ids, targets=engines, clients=mine)
+        except ParpoolError as error:
+            if self._link.failure is not None:
+                raise
+            raise RuntimeError(str(error)) from None
 
     def purge_everything(self) -> None:
         """Forget all calls that have ended, here and in the hub, those of other clients, too."""
@@ -222,6 +227,11 @@ class Administration:
             f"<b>Client</b>: {len(self.ids)} engines<table><tr><th>engine</th><th>holds</th><th>queued</th>"
             f"<th>completed</th></tr>{rows}</table>"
         )
+
+
+def _names(jobs: Any) -> list[str]:
+    """The names of jobs, also of those that are not known here."""
+    return [name for job in several(jobs) for name in ([job] if isinstance(job, str) else job.msg_ids)]
 
 
 def _plain(value: Any) -> Any:

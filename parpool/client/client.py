@@ -33,7 +33,7 @@ class Client(Administration):
 
     ``Client()`` connects to the cluster of the default profile; ``Client(profile="mpi")`` and
     ``Client(cluster_id="x")`` to others; ``Client(source)`` to what a connection file tells of: ``source`` is its path,
-    its content as a dict, or the URL that :meth:`Connection.to_url` gives. The fields of such a file are keywords, too.
+    its content as a dict, or the URL that ``Connection.to_url`` gives. The fields of such a file are keywords, too.
 
     - ``timeout``: seconds that the controller has to answer (default 10).
     - ``patience``: seconds that a controller that is lost later has to come back (default 60) before all that is under
