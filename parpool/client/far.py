@@ -232,6 +232,7 @@ class Far:
                 body += 1
             if task is None:
                 continue
+            self._aborted.discard(id)
             if task.count == 1:
                 del tasks[id]
             elif not has_ended(task, result.item):

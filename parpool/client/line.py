@@ -77,7 +77,7 @@ class Line:
                 self._met, self._down_since = True, None
             elif change is DOWN:
                 self._down_since = self._down_since or monotonic()
-            elif not self._met:
+            else:
                 raise AuthenticationError(
                     f"the controller at {self._connection.addresses['client']} does not let in this key: the "
                     f"connection file {self._of_path()}is not of the controller that runs there"

@@ -31,8 +31,8 @@ class Functions:
 
     def define(self, function: Function) -> None:
         """A function that tasks will name."""
+        self._names[function.key] = function.name  # first: another thread may look for it
         self.known[function.key] = function.blob
-        self._names[function.key] = function.name
         self._fresh.append(Definition(*function))
 
     def define_again(self) -> None:

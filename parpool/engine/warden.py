@@ -132,7 +132,7 @@ class Warden(threading.Thread):
                 self._alone_since = None
             elif change is DOWN:
                 self._alone_since = self._alone_since or monotonic()
-            elif monitor not in self._met:
+            else:
                 log.error("the controller at %s does not let in the key of this engine", self._settings.control)
                 os._exit(REFUSED_KEY)
 

@@ -94,6 +94,8 @@ class Clients:
         """Is this the next message of a client? Where one was lost, it will say hello again."""
         stamp = requests.to_stamp(frame)
         if stamp.turn != door.turn or stamp.number != door.heard + 1:
+            if stamp.turn == door.turn:
+                self._ask_who(door.address)
             return False
         door.heard += 1
         return True

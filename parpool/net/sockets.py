@@ -162,8 +162,11 @@ class Dealer:
         self.socket.connect(self._address)
 
     def send(self, header: bytes, frames: Sequence[bytes] = ()) -> None:
-        """Send a message; returns at once."""
-        _send_frames(self.socket, header, frames)
+        """Send a message; returns at once. Without a connection, nor one in the making, as after a refusal, it is lost."""
+        try:
+            _send_frames(self.socket, header, frames, _NOW)
+        except zmq.Again:
+            pass
 
     def receive(self, wait: bool = True) -> Frames | None:
         """The next message; with ``wait=False`` None where none is there."""
@@ -206,11 +209,11 @@ _get = zmq.backend.Socket.get
 _poll: Any = zmq.backend.zmq_poll
 
 
-def _send_frames(socket: zmq.Socket[bytes], header: bytes, frames: Sequence[bytes]) -> None:
+def _send_frames(socket: zmq.Socket[bytes], header: bytes, frames: Sequence[bytes], flags: int = 0) -> None:
     if not frames:
-        _send(socket, header)
+        _send(socket, header, flags)
         return
-    _send(socket, header, _MORE)
+    _send(socket, header, _MORE | flags)  # the others follow where it goes
     # Copied once, also when they are large: a send without a copy starts a thread of pyzmq's own, with sockets of its
     # own, that stays until the process ends.
     for frame in frames[:-1]:

@@ -187,7 +187,7 @@ def test_a_field_of_a_wrong_type(path: Path, name: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"role": "hub"}, "neither client nor engine"),
+        ({"role": "other"}, "none of client, engine and hub"),
         ({"addresses": {}}, "lacks the address of client, heart"),
         ({"addresses": {"client": "tcp://a:1"}}, "lacks the address of heart"),
         ({"addresses": {"client": "tcp://a:1", "heart": ""}}, "lacks the address of heart"),
@@ -210,7 +210,7 @@ def test_fields_that_cannot_be(path: Path, changes: dict[str, Any], message: str
         ("tcp://a:1", "lacks the address of heart"),
         ("tcp://a:1?heart=2", "no server_key"),
         ("tcp://a:1?heart=2&sever_key=x", "'sever_key', which is neither a field of it nor an address"),
-        ("tcp://a:1?role=x", "neither client nor engine"),
+        ("tcp://a:1?role=x", "none of client, engine and hub"),
         ("tcp://a:1?pid=many&heart=2", r"\$.pid"),
         ("http://a:1?heart=2", "neither a field of it nor an address"),
         ("http://a?heart=tcp://a:2", "neither tcp:// nor ipc://"),
