@@ -337,10 +337,10 @@ class Far:
         self.number = welcome.number
         if welcome.instance != self._instance:
             if self._instance:
-                for about in self._greetings:  # engines that are there have done it
-                    self.ask("greet", {**about, "again": True}, _ignore)
+                for about in self._greetings:  # first of all; engines that are there have done it
+                    self._questions += 1
+                    self.line.send(encode(Ask(self._questions, "greet", {**about, "again": True})))
             self._instance = welcome.instance
-
         self._welcome = True
         if not welcome.again:
             self._got = self._told_got = welcome.next - 1

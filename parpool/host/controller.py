@@ -177,7 +177,7 @@ def _raise_limit() -> None:
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         soft = hard
-    log.info("up to %s open files, which is enough for %d engines", soft, soft // 5)
+    log.debug("up to %s open files, which is enough for %d engines", soft, soft // 5)
 
 
 def _reachable(ip: str) -> str:

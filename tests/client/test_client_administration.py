@@ -106,7 +106,7 @@ def test_the_history_of_all_clients(rc: Client, other: Client) -> None:
     for result in (*mine, theirs):
         result.get(20)
     assert sorted(rc.hub_history()) == sorted(names) == sorted(other.hub_history())
-    assert rc.hub_history()[:3] == names[:3]
+    assert [name for name in rc.hub_history() if name in names[:3]] == names[:3]
 
 
 def test_queries(rc: Client) -> None:

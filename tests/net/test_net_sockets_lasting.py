@@ -1,0 +1,226 @@
+"""Sockets of those that may lose their host and find it again, and whose keys are looked at."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from parpool.net.sockets import DOWN, REFUSED, UP, Context, Dealer, Monitor, Poller, Router, have_ipc, keypair
+
+
+class Keeping(Context):
+    """Its sockets live as long as it does, as those of hosts and engines do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[Router | Dealer] = []
+
+    def router(self, *args: Any, **kwargs: Any) -> Router:
+        self.kept.append(made := super().router(*args, **kwargs))
+        return made
+
+    def dealer(self, *args: Any, **kwargs: Any) -> Dealer:
+        self.kept.append(made := super().dealer(*args, **kwargs))
+        return made
+
+
+@pytest.fixture
+def context() -> Iterator[Context]:
+    made = Keeping()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def other() -> Iterator[Context]:
+    """The other side's."""
+    made = Keeping()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    folder = tempfile.mkdtemp(prefix="s-", dir="/tmp")
+    yield f"ipc://{folder}/socket"
+    shutil.rmtree(folder)
+
+
+def await_message(socket: Router | Dealer, seconds: float = 5) -> object:
+    poller = Poller()
+    poller.add(socket)
+    assert poller.poll(seconds), "nothing arrived"
+    return socket.receive() if isinstance(socket, Router) else socket.receive(wait=False)
+
+
+pytestmark = pytest.mark.skipif(not have_ipc(), reason="local sockets")
+
+
+# What becomes of a connection -------------------------------------------------------------------------------------
+
+
+def await_change(monitor: Monitor, change: str, seconds: float = 10) -> None:
+    poller = Poller()
+    poller.add(monitor)
+    deadline = time.monotonic() + seconds
+    while poller.poll(max(0.0, deadline - time.monotonic())):
+        if change in monitor.changes():
+            return
+    raise AssertionError(f"it is not {change}")
+
+
+def test_a_connection_comes_and_goes_and_comes(context: Context, address: str) -> None:
+    dealer = context.dealer(address, "engine", keys=(b"", b""))
+    monitor = dealer.connect()
+    assert monitor.changes() == []
+    for _ in range(3):
+        other = Keeping()
+        router = other.router(address, domain="engines")
+        await_change(monitor, UP)
+        dealer.send(b"hello")
+        assert await_message(router) == (b"engine", [b"hello"])
+        other.close()
+        await_change(monitor, DOWN)
+
+
+def test_what_is_sent_without_a_connection_waits_for_one(context: Context, address: str) -> None:
+    dealer = context.dealer(address, "engine", keys=(b"", b""))
+    monitor = dealer.connect()
+    dealer.send(b"before")
+    first = Keeping()
+    assert await_message(first.router(address)) == (b"engine", [b"before"])
+    first.close()
+    await_change(monitor, DOWN)
+    for number in range(100):
+        dealer.send(b"%d" % number, [b"frame"])
+    second = Keeping()
+    router = second.router(address)
+    assert [await_message(router) for _ in range(100)] == [(b"engine", [b"%d" % n, b"frame"]) for n in range(100)]
+    second.close()
+
+
+def test_a_dealer_with_keys_is_not_connected_before_it_is_told_to(context: Context, address: str) -> None:
+    router = context.router(address)
+    dealer = context.dealer(address, "engine", keys=(b"", b""))
+    assert not router.send(b"engine", b"anybody there?")
+    dealer.connect_plainly()
+    dealer.send(b"hello")
+    assert await_message(router) == (b"engine", [b"hello"])
+
+
+def test_who_comes_again_under_its_name_takes_its_place(context: Context, address: str) -> None:
+    """What is left of the old connection does not keep out the new one, where a domain is named."""
+    router = context.router(address, domain="engines")
+    old = context.dealer(address, "engine")
+    old.send(b"old")
+    assert await_message(router) == (b"engine", [b"old"])
+    new = context.dealer(address, "engine")
+    new.send(b"new")
+    assert await_message(router) == (b"engine", [b"new"])
+    assert router.send(b"engine", b"for the new one")
+    assert await_message(new) == [b"for the new one"]
+    assert old.receive(wait=False) is None
+
+
+# Whose keys are let in ----------------------------------------------------------------------------------------------
+
+
+class Guarded:
+    """A socket for engines and one for clients, and a key for each."""
+
+    def __init__(self, context: Context) -> None:
+        self.public, secret = keypair()
+        self.engines, self.clients = keypair(), keypair()
+        engines, clients = self.engines[0], self.clients[0]
+        self.keeper = context.doorkeeper({"engines": [engines], "clients": [clients], "both": [engines, clients]})
+        self.sockets = {
+            domain: context.router("tcp://127.0.0.1:*", secret=secret, public=self.public, domain=domain)
+            for domain in ("engines", "clients", "both")
+        }
+
+
+@pytest.fixture
+def guarded(context: Context) -> Iterator[Guarded]:
+    made = Guarded(context)
+    yield made
+    made.keeper.close()
+
+
+def test_keys_open_their_own_doors(guarded: Guarded, other: Context) -> None:
+    for domain, keys, let_in in [
+        ("engines", guarded.engines, True),
+        ("engines", guarded.clients, False),
+        ("clients", guarded.clients, True),
+        ("clients", guarded.engines, False),
+        ("both", guarded.engines, True),
+        ("both", guarded.clients, True),
+        ("both", keypair(), False),
+    ]:
+        router = guarded.sockets[domain]
+        refused = guarded.keeper.refused
+        dealer = other.dealer(router.address, "peer", host_key=guarded.public, keys=keys)
+        monitor = dealer.connect()
+        if let_in:
+            await_change(monitor, UP)
+            dealer.send(b"hello")
+            assert await_message(router) == (b"peer", [b"hello"])
+            assert guarded.keeper.refused == refused
+        else:
+            await_change(monitor, REFUSED)
+            assert router.receive() is None and guarded.keeper.refused > refused
+        dealer.socket.close()
+
+
+def test_no_key_at_all(guarded: Guarded, other: Context) -> None:
+    router = guarded.sockets["both"]
+    plain = other.dealer(router.address, "plain", keys=(b"", b""))
+    await_change(plain.connect(), REFUSED)
+    wrong = other.dealer(router.address, "wrong", host_key=keypair()[0], keys=guarded.engines)
+    wrong.connect()
+    wrong.send(b"hello")
+    good = other.dealer(router.address, "good", host_key=guarded.public, keys=guarded.engines)
+    good.connect()
+    good.send(b"hello")
+    assert await_message(router) == (b"good", [b"hello"])
+    assert router.receive() is None
+
+
+def test_the_doorkeeper_ends(context: Context) -> None:
+    keeper = context.doorkeeper({"engines": []})
+    keeper.close()
+    keeper.close()
+
+
+REFUSED_PEER = """
+import sys
+from parpool.net.sockets import REFUSED, Context, Poller, keypair
+address, host_key = sys.argv[1:]
+context = Context()
+dealer = context.dealer(address, "peer", host_key=host_key.encode(), keys=keypair())
+monitor, poller = dealer.connect(), Poller()
+poller.add(monitor)
+while REFUSED not in monitor.changes():
+    poller.poll(None)
+for _ in range(100):
+    dealer.send(b"header", [b"frame"])
+    poller.poll(0.005)
+context.close()
+"""
+
+
+def test_who_is_refused_does_not_wait_for_ever(guarded: Guarded) -> None:
+    """There is no connection any more, and there will be none: what is sent is lost, and nobody hangs in it."""
+    command = [sys.executable, "-c", REFUSED_PEER, guarded.sockets["engines"].address, guarded.public.decode()]
+    peer = subprocess.Popen(command)
+    try:
+        assert peer.wait(5) == 0
+    finally:
+        peer.kill()
+        peer.wait()
