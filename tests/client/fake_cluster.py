@@ -52,7 +52,9 @@ class FakeController:
     def __init__(self, patience: float = 30.0) -> None:
         self.folder = tempfile.mkdtemp(prefix="s-", dir="/tmp")
         addresses = {name: f"ipc://{self.folder}/{name}" for name in ("client", "heart")}
-        self.connection = Connection("client", "c", "p", addresses, "", "", "", 1, socket.gethostname(), "0", PROTOCOL, 0.0)
+        self.connection = Connection(
+            "client", "c", "p", addresses, "", "", "", 1, socket.gethostname(), "0", PROTOCOL, 0.0
+        )
         self.open()
         self.far = Far(self.connection, patience, None)
         self.name = self.far.name.encode()

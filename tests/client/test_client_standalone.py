@@ -33,7 +33,7 @@ def cluster() -> Iterator[RealCluster]:
 @pytest.fixture
 def rc(cluster: RealCluster) -> Iterator[Client]:
     client = cluster.client()
-    assert client.wait_for_engines(2, 20)
+    assert client.wait_for_engines(2, 20), [engine.poll() for engine in cluster.engines]
     yield client
     client.close()
 
