@@ -62,9 +62,12 @@ class RealCluster:
         return Client(self.file, **options)
 
     def end(self) -> None:
+        ended = self.controller.poll() is not None
         self.controller.terminate()
         self.controller.wait(20)
         for engine in self.engines:
+            if ended:  # there was nobody to tell them
+                engine.kill()
             engine.wait(20)
 
 

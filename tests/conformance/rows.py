@@ -67,6 +67,7 @@ def cluster(engines: int) -> Iterator[Client]:
             controller.terminate()
             controller.wait(PATIENCE)
             for engine in others:
+                engine.terminate()  # it may never have met its controller
                 engine.wait(PATIENCE)
 
 

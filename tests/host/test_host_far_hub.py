@@ -55,7 +55,7 @@ class Site:
         return process
 
     def end(self) -> None:
-        for process in (self.controller, self.hub):
+        for process in self.processes:  # also the engine, which may never have met its controller
             process.terminate()
         for process in self.processes:
             process.wait(PATIENCE)
