@@ -51,8 +51,8 @@ def cluster(engines: int) -> Iterator[Client]:
         controller = run([sys.executable, "-c", CONTROLLER, folder])
         others: list[subprocess.Popen[bytes]] = []
         try:
-            path = Path(folder, "engine.json")
-            until(lambda: path.exists() or controller.poll() is not None)
+            path, last = Path(folder, "engine.json"), Path(folder, "client.json")
+            until(lambda: last.exists() or controller.poll() is not None)
             others += [run([sys.executable, "-c", ENGINE, str(path)]) for _ in range(engines)]
             rc = Client(Path(folder, "client.json"))
             try:
