@@ -187,7 +187,14 @@ def test_garbage_in_a_lock_does_no_harm(tmp_path: Path, text: str) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="fork")
 def test_what_was_forked_does_not_keep_the_lock(hold: Callable[[], subprocess.Popen[bytes]], tmp_path: Path) -> None:
-    script = HOLD.replace("print(", "import os\nif os.fork() == 0:\n    sys.stdin.read(); os._exit(0)\nprint(")
+    forks = """
+import os
+ready, child = os.pipe()
+if os.fork() == 0:
+    os.write(child, b"!"); sys.stdin.read(); os._exit(0)
+os.read(ready, 1)  # it runs, and has closed what it has to
+"""
+    script = HOLD.replace("print(", forks + "print(")
     reading, writing = os.pipe()
     process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdin=reading, stdout=subprocess.PIPE)
     os.close(reading)
