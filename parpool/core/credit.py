@@ -15,6 +15,7 @@ from .state import QUEUED, SENT, Engine, Queue, Task
 
 BATCH = 0.002  #: seconds of work in one batch; an engine holds up to two
 LONG = 0.005  #: a task expected to take longer goes alone
+MESSAGE = 30e-6  #: seconds that the host spends on a message to an engine and on the answer
 OVERHEAD = 4e-6  #: seconds that an engine spends on a task besides running it
 MOST = 1024  #: tasks in one batch, whatever the mean says
 SMOOTHING = 0.25  #: weight of the newest message in the running mean
@@ -71,8 +72,9 @@ class Paces:
         """The pace of ``function``, or None where it has never been timed."""
         return self._paces.get(function)
 
-    def give(self, engine: Engine, queue: Queue, share: int) -> list[Task]:
-        """Move from the left of ``queue`` into ``engine`` what it should get now: ``share`` tasks at the most.
+    def give(self, engine: Engine, queue: Queue, share: int, worth: float = 0.0) -> list[Task]:
+        """Move from the left of ``queue`` into ``engine`` what it should get now: ``share`` tasks at the most, or as many
+        as take ``worth`` seconds where these are more, and their function has been timed.
 
         It may be nothing, where the engine holds enough already; one that holds nothing gets at least one task. What
         it holds beside one task is never more than two batches of work, so nothing is ever behind a long task.
@@ -80,11 +82,11 @@ class Paces:
         batch: list[Task] = []
         id, held, tasks, gone = engine.id, engine.held, queue.tasks, queue.gone
         load, count = engine.load, len(held)
-        left = min(share, MOST) if engine.quota is None else min(share, MOST, engine.quota)
+        most = MOST if engine.quota is None else min(MOST, engine.quota)
         function: bytes | None = None
         each = single = 0.0
         trusted = 0
-        while left > 0 and tasks:
+        while tasks and len(batch) < most:
             task = tasks.popleft()
             if gone and task.state != QUEUED:
                 gone -= 1
@@ -96,12 +98,14 @@ class Paces:
                 single = each + OVERHEAD
             calls = task.weight - task.first
             cost = single if calls == 1 else each * calls + OVERHEAD
-            if count and (load + cost > 2 * BATCH or count >= trusted):
+            worth -= cost
+            full = count and (load + cost > 2 * BATCH or count >= trusted)
+            # A part was cut from what took longer than was thought: it is not put behind another one.
+            if full or (len(batch) >= share and (worth < 0.0 or not trusted or task.whole is not None)):
                 tasks.appendleft(task)
                 break
             load += cost
             count += 1
-            left -= 1
             task.state = SENT
             task.engine = id
             task.cost = cost

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..status import IMPOSSIBLE
 from .choose import policy as policy_called
-from .credit import Paces
+from .credit import BATCH, MESSAGE, Paces
 from .effects import Effects
 from .ledger import Ledger
 from .limits import Limits
@@ -91,7 +91,9 @@ class Dispatch:
 
     def _fill(self, engine: Engine, queue: Queue, share: int, sent: list[Task]) -> None:
         """Move from a queue into an engine what its credit allows."""
-        sent += self.paces.give(engine, queue, share)
+        # While the host feeds them all once, each should have something to do; smaller batches would cost more than they
+        # share out better.
+        sent += self.paces.give(engine, queue, share, min(BATCH / 2, MESSAGE * len(self.engines)))
         if queue.gone:
             queue.shed()
         if not queue.tasks:

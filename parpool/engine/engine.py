@@ -69,6 +69,7 @@ class Engine:
         self.busy = False  #: is the main thread running tasks?
         self._said = 0  #: how often this engine has introduced itself again
         self._taken: int | None = 0  #: the number of the last message with tasks; None: none are taken now
+        self._more = False  #: does the host have more for this engine than the last message?
         self._needs = b""  #: key of the code that the main thread waits for
         self._begun = -1  #: id of the task that was taken from those that wait, until its outcome is noted
         self.current = -1  #: id of the task whose code is running
@@ -95,6 +96,8 @@ class Engine:
             self._mail.send(self._hello(None))
             while True:
                 if not self._calls:
+                    if self._more and self._mail.look(self._take_in):
+                        continue  # what has ended goes with what these bring, or when FLUSH seconds have gone by
                     self._flush()
                     self._receive()
                 elif self._calls[0] is None:
@@ -218,6 +221,7 @@ class Engine:
         if isinstance(message, Work):
             if message.number and not self._is_next(message.number):
                 return
+            self._more = not message.fresh
             if message.fresh:
                 self._mail.by_lane = True
             if message.functions or message.forget:

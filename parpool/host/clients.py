@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from math import inf
 from time import monotonic
 from typing import Any
 
 from .. import __version__
-from ..core.choose import POLICIES
-from ..core.state import Dependency, Task
 from ..wire import requests
 from ..wire.messages import PROTOCOL, MalformedFrame, encode
 from ..wire.requests import (
     CLIENTS,
-    MOST_ITEMS,
     SHIFT,
     Abort,
     Answer,
@@ -24,21 +20,18 @@ from ..wire.requests import (
     Forget,
     Got,
     Leave,
-    Order,
     Over,
     Refused,
-    Relation,
     Submit,
-    Terms,
     Welcome,
     Who,
 )
 from .doors import Door
+from .forms import Forms, Unacceptable
 from .station import Station
 
 log = logging.getLogger("parpool")
 
-MOST_CALLS = 1 << 32  #: in one task
 ASK_EVERY = 1.0  #: seconds
 LOST_KEPT = 64  #: clients that were lost and are still known
 
@@ -56,6 +49,7 @@ class Clients:
         self._questions = questions
         self.by_address: dict[bytes, Door] = {}
         self._numbers: dict[int, Door] = {}
+        self._forms = Forms()
         self._asked: set[bytes] = set()  #: who was asked to say hello, a moment ago
         self._asked_until = 0.0
         self.malformed = 0  #: messages dropped because they were not of the schema
@@ -216,32 +210,11 @@ class Clients:
 
     def _submit(self, door: Door, message: Submit, frames: list[bytes]) -> None:
         for each in message.functions:
-            door.functions[each.key] = None
+            door.functions[each.key] = each.key
             self._station.learn(each)
-        terms = [_fields(each) for each in message.terms]
-        tasks = []
-        body = 1
-        for order in message.orders:
-            payload = order.payload
-            if order.frames:
-                if body >= len(frames):
-                    raise Unacceptable("a frame that was announced is not there")
-                payload = frames[body]
-                body += 1
-            task = Task(order.id, order.function, payload, door)
-            if order.kind or order.count != 1 or order.weight != 1 or order.first:
-                _shape(task, order)
-            if order.terms >= 0:
-                if order.terms >= len(terms):
-                    raise Unacceptable("it has no such terms")
-                vars(task).update(terms[order.terms])
-            if order.id >> SHIFT != door.number:
-                raise Unacceptable("a task's number is another client's")
-            tasks.append(task)
+        tasks = self._forms.tasks(message, frames, door.number, door.functions, door)
         for end in message.ends:
             self._station.scheduler.recall(*end)
-        if len({task.id for task in tasks}) < len(tasks):
-            raise Unacceptable("a task is in it twice")
         if tasks:
             self._station.take(door, tasks, message.again)
 
@@ -268,49 +241,5 @@ class Clients:
 Questions = Callable[[Door, str, dict[str, Any], Callable[..., None]], None]
 
 
-class Unacceptable(Exception):
-    """A message that is well formed and cannot be meant."""
-
-
 def _is_of(door: Door) -> Callable[[int], bool]:
     return lambda id: id >> SHIFT == door.number
-
-
-def _shape(task: Task, order: Order) -> None:
-    items = 0 <= order.first < order.count <= MOST_ITEMS and (order.count == 1 or order.weight >= order.count)
-    if not (items and 0 < order.weight <= MOST_CALLS and 0 <= order.kind < 16):
-        raise Unacceptable("a task's items cannot be so many")
-    task.kind, task.first, task.count, task.weight = order.kind, order.first, order.count, order.weight
-
-
-def _fields(terms: Terms) -> dict[str, Any]:
-    """The fields of a task that differ from their defaults."""
-    fields: dict[str, Any] = {}
-    # Written so that NaN is neither.
-    if terms.limit is not None and not 0 < terms.limit < inf:
-        raise Unacceptable("a time limit that is none")
-    if terms.patience is not None and not 0 <= terms.patience < inf:
-        raise Unacceptable("a time to wait that is none")
-    if terms.retries > 0:
-        fields["retries"] = terms.retries
-    if terms.limit is not None:
-        fields["limit"] = terms.limit
-    if terms.targets is not None:
-        fields["targets"] = frozenset(terms.targets)
-    if terms.policy is not None:
-        if terms.policy not in POLICIES:
-            raise Unacceptable("there is no such policy")
-        fields["policy"] = terms.policy
-    if terms.patience is not None:
-        fields["patience"] = terms.patience
-    if terms.remembered:
-        fields["remembered"] = True
-    if terms.ended:
-        fields["ended"] = frozenset(terms.ended)
-    for name in ("after", "follow"):
-        relation: Relation | None = getattr(terms, name)
-        if relation is not None:
-            if not (relation.success or relation.failure):
-                raise Unacceptable("a dependency that nothing meets")
-            fields[name] = Dependency(frozenset(relation.ids), relation.all, relation.success, relation.failure)
-    return fields

@@ -52,7 +52,7 @@ class Door:
         self.keep = False  #: its tasks go on when it is lost
         self.here = True  #: it answers
         self.closed = False  #: it has left
-        self.functions: dict[bytes, None] = {}  #: keys of those that it has defined
+        self.functions: dict[bytes, bytes] = {}  #: keys of those that it has defined, each by itself
         self.turn = 0  #: the last hello of it
         self.heard = 0  #: messages since then
         self._hall = hall

@@ -73,7 +73,7 @@ class Lobby(Host):
 
     def greet(self, door: Door, function: Definition, payload: bytes, later_only: bool) -> None:
         """Have every engine call a function of a client before all that the client submits from here on."""
-        door.functions[function.key] = None
+        door.functions[function.key] = function.key
         self.learn(function)
         self.greetings.add(door, function.key, payload)
         if not later_only:

@@ -56,7 +56,9 @@ class Questions:
         def later(value: Any, error: str | None = None) -> None:
             station.order(lambda: reply(value, error))  # it may come from a thread of the store
 
-        self._controller.watcher.store.ask(what, about, later)
+        watcher = self._controller.watcher
+        watcher.catch_up()  # the answer knows of all that was submitted, or has ended, before
+        watcher.store.ask(what, about, later)
 
     def _on_queue_status(self, door: Door, about: dict[str, Any]) -> Any:
         status = self._controller.station.orders.status()

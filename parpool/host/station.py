@@ -42,6 +42,7 @@ _OF_ENGINES = frozenset({OK, ERROR, UNMET, OVERTIME})  #: how a task may end the
 RESERVED = frozenset({*PORTS, "lane", "lock"})  #: names of files in the session's folder
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 NOTE_EVERY = 32  #: messages of an engine that may be unacknowledged though they have arrived
+AT_ONCE = 64  #: messages from one socket in one step, before others have their turn
 GHOSTS = 1024  #: engines that were lost and may come back
 
 
@@ -73,6 +74,8 @@ class Station(Lobby):
         self.lost_and_found = LostAndFound(self)
         self.greetings = Greetings(self)
         self.perform: Callable[[Effects], None] = self._perform
+        #: called when a step has sent all that it had to send
+        self.on_done: Callable[[], None] = lambda: None
 
     _wires: Ports
     deeds: StationDeeds
@@ -98,8 +101,14 @@ class Station(Lobby):
 
     def _heed_other(self, source: Any) -> bool:
         if source is CLIENTS:
-            while (message := self._wires.clients.receive()) is not None:
+            clients = self._wires.clients
+            for _ in range(AT_ONCE):
+                message = clients.receive()
+                if message is None:
+                    break
                 self.on_client(*message)
+                if not clients.more():
+                    break
         elif source is HEART:
             self._hear()
         elif source in self._outside:
@@ -121,6 +130,17 @@ class Station(Lobby):
                 timeout = ASK_AGAIN if timeout is None else min(timeout, ASK_AGAIN)
         super().step(timeout)
         self.hall.flush()
+        self.on_done()
+
+    def _receive_work(self) -> bool:
+        # Where engines are many, or far, each answers by itself: a step and a delivery for each message would cost more
+        # than what is in them.
+        for _ in range(AT_ONCE):
+            if not super()._receive_work():
+                return False
+            if not self._wires.more_work():
+                break
+        return True
 
     def beat(self) -> None:
         """An interval of the heartbeat has gone by."""

@@ -19,25 +19,38 @@ if TYPE_CHECKING:
 
 
 class Watcher:
-    """Tells a store of everything that happens at a station."""
+    """Tells a store of everything that happens at a station: when it has happened, so that nobody waits for the store."""
 
     def __init__(self, store: Store, station: Station) -> None:
         self.store = store
         self._engines: dict[int, str] = {}
         self._waits: list[Wait] = []
+        self._put_off: list[tuple[Callable[[Any, float], None], Any, float]] = []
         self._station = station
         station.on_submitted, station.on_named = self._submitted, self._named
         station.deeds.on_delivered = self._delivered
-        station.deeds.on_printed = store.printed
+        station.deeds.on_printed = self._printed
+        station.on_done = self.catch_up
+
+    def catch_up(self) -> None:
+        """Tell the store of what has been put off."""
+        if self._put_off:
+            put_off, self._put_off = self._put_off, []
+            for tell, what, now in put_off:
+                tell(what, now)
 
     def _submitted(self, tasks: list[Task]) -> None:
-        self.store.submitted(tasks, time())
+        self._put_off.append((self.store.submitted, tasks, time()))
+
+    def _printed(self, task: Task, stream: int, text: str) -> None:
+        self.catch_up()
+        self.store.printed(task, stream, text)
 
     def _named(self, function: Definition) -> None:
         self.store.named(function.key, function.blob, function.name)
 
     def _delivered(self, deliveries: Sequence[tuple[Task, Any, int | None]]) -> None:
-        self.store.ended(deliveries, time())
+        self._put_off.append((self.store.ended, deliveries, time()))
         if self._waits:
             alive = self._station.scheduler.tasks
             parts_of = self._station.scheduler.parts_of
@@ -65,6 +78,7 @@ class Watcher:
 
     def look(self) -> None:
         """Engines have come or gone."""
+        self.catch_up()
         here = {each.id: each for each in self._station.fellows()}
         for id, each in here.items():
             if id not in self._engines:
@@ -76,6 +90,7 @@ class Watcher:
 
     def close(self) -> None:
         """Have the store write what is left."""
+        self.catch_up()
         self.store.close()
 
 

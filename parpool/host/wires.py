@@ -129,6 +129,10 @@ class Wires:
         """The next message of any engine and the address of its sender, if one is there. Not from a lane."""
         return self._work.receive()
 
+    def more_work(self) -> bool:
+        """Would :meth:`work` give something?"""
+        return self._work.more()
+
     def control(self) -> tuple[bytes, list[bytes]] | None:
         """The next answer of any engine's second thread and its address, if one is there."""
         return self._control.receive()

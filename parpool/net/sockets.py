@@ -23,6 +23,7 @@ _NOW = int(zmq.NOBLOCK)
 _MORE = int(zmq.SNDMORE)
 _RCVMORE = int(zmq.RCVMORE)
 _POLLIN = int(zmq.POLLIN)
+_EVENTS = int(zmq.EVENTS)
 
 
 LONGEST_POLL = 1e6  #: seconds
@@ -126,6 +127,10 @@ class Router:
             return None
         # A message of zmq arrives whole: the rest of it is there.
         return peer, _rest(self.socket) if _get(self.socket, _RCVMORE) else []
+
+    def more(self) -> bool:
+        """Would :meth:`receive` give something? Half the cost of having it find nothing."""
+        return bool(int(_get(self.socket, _EVENTS)) & _POLLIN)
 
 
 class Dealer:

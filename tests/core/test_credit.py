@@ -77,6 +77,15 @@ def test_share_quota_and_most_are_kept() -> None:
     assert len(paces(-1.0).give(Engine(0, None, 0.0), queue(3 * MOST), 3 * MOST)) <= MOST
 
 
+def test_what_is_worth_a_message_is_given_whatever_the_share() -> None:
+    assert len(paces(1e-6).give(Engine(0, None, 0.0), queue(50), 1, 20 * (1e-6 + OVERHEAD) + 1e-9)) == 20
+    assert len(paces(1e-3).give(Engine(0, None, 0.0), queue(50), 1, 1e-4)) == 1, "one takes longer than that"
+    assert len(paces(1e-6).give(Engine(0, None, 0.0), queue(50), 30, 1e-5)) == 30, "the share is more"
+    assert len(Paces().give(Engine(0, None, 0.0), queue(50), 1, 1e-3)) == 1, "it was never timed"
+    assert len(paces(1e-6).give(Engine(0, None, 0.0), queue(50, whole=7), 1, 1e-3)) == 1, "it was cut from a stuck one"
+    assert len(paces(1e-6).give(Engine(0, 3, 0.0), queue(50), 1, 1e-3)) == 3, "no more than its quota"
+
+
 def test_the_ended_in_a_queue_are_passed_over() -> None:
     waiting = queue(6)
     for task in list(waiting.tasks)[:2]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from world import CheckedTask, FakeEngine, Said, World
 
-from parpool.core.credit import BATCH
+from parpool.core.credit import BATCH, MESSAGE, OVERHEAD
 from parpool.core.scheduler import Scheduler
 from parpool.core.state import ENDED, MOVES, NEW, Task
 from parpool.status import ABORTED, ERROR, IMPOSSIBLE, LOST, OK, UNMET
@@ -95,7 +95,7 @@ def test_shares_shrink_with_what_is_left() -> None:
                 sizes += [len(tasks) for _, tasks in world.last.send]
     assert sizes[0] > 300
     assert sizes == sorted(sizes, reverse=True)
-    assert sizes[-1] == 1
+    assert sizes[-1] * (1e-6 + OVERHEAD) <= 2 * MESSAGE, "less than is worth a message to each"
 
 
 def test_a_second_batch_is_on_the_way() -> None:

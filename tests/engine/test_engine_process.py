@@ -501,10 +501,10 @@ def test_frames_that_are_announced_and_not_there(host: FakeHost) -> None:
     promising = msgspec.structs.replace(host.call(1, abs, -1), payload=b"", frames=1)
     host.send(promising, host.call(2, abs, -2))
     host.send(host.call(3, abs, -3))
-    found: dict[int, Any] = {}
-    while 3 not in found:
-        found |= host.values(1)
-    assert found[3] == 3 and host.engine.poll() is None
+    found: dict[int, Outcome] = {}
+    while 3 not in found:  # how many come with one message is the engine's to say
+        found |= {each.id: each for each in host.receive().outcomes}
+    assert value_of(found[3]) == 3 and host.engine.poll() is None
 
 
 # Ends -----------------------------------------------------------------------------------------------------------

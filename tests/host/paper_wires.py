@@ -82,6 +82,10 @@ class Socket:
         box = self._ports.inbox[self._kind]
         return box.popleft() if box else None
 
+    def more(self) -> bool:
+        """Has more arrived?"""
+        return bool(self._ports.inbox[self._kind])
+
 
 class PaperPorts:
     """In the place of the sockets of a controller."""
@@ -98,6 +102,7 @@ class PaperPorts:
         self._work, self._control = Socket(self, WORK), Socket(self, CONTROL)
         self.clients, self.heart = Socket(self, CLIENTS), Socket(self, HEART)
         self.work, self.control = self._work.receive, self._control.receive
+        self.more_work = self._work.more
 
     def poll(self, timeout: float | None) -> list[str]:
         return [kind for kind, box in self.inbox.items() if box]
