@@ -23,14 +23,15 @@ import click
 
 from . import __version__
 from .cli_options import (
-    ABOVE_0,
     as_a_process,
     assignments,
     database_option,
     file_option,
+    heartbeats,
     json_option,
     known_profiles,
     name_of_folder,
+    patience_option,
     reached_at,
     which_cluster,
 )
@@ -124,6 +125,8 @@ def run(ctx: click.Context, script: tuple[str, ...]) -> None:
 )
 @click.option("--restarts", type=click.IntRange(0), default=3, help="How often what has died is started again.")
 @reached_at
+@heartbeats
+@patience_option
 @as_a_process
 def start(profile: str, cluster_id: str | None, log_level: str, daemonize: bool, **options: Any) -> None:
     """Start a controller and engines, and look after them until Ctrl-C, SIGTERM or `parpool stop`."""
@@ -216,11 +219,7 @@ def _row(folder: Path) -> dict[str, Any]:
 @which_cluster
 @reached_at
 @click.option("--hub", default="", metavar="FILE|URL", help="Of a hub in a process of its own (`parpool hub`).")
-@click.option("--heartbeat", type=ABOVE_0, default=ControllerSettings.heartbeat, help="Seconds between heartbeats.")
-@click.option("--misses", type=click.IntRange(1), default=ControllerSettings.misses, help="How many may be unanswered.")
-@click.option(
-    "--on-client-lost", type=click.Choice(["drop", "keep"]), default="drop", help="What to do with its tasks."
-)
+@heartbeats
 @click.option("--owner", "owner_pid", default=0, hidden=True, expose_value=hasattr(ControllerSettings, "owner_pid"))
 @as_a_process
 def controller(profile: str, cluster_id: str | None, log_level: str, daemonize: bool, **options: Any) -> None:
@@ -270,7 +269,7 @@ def hub(profile: str, cluster_id: str | None, log_level: str, daemonize: bool, *
 @which_cluster
 @file_option
 @click.option("--mpi", is_flag=True, help="Of those that mpiexec starts: mpi_rank and mpi_size are in its namespace.")
-@click.option("--patience", type=ABOVE_0, default=EngineSettings.patience, help="Seconds without a controller.")
+@patience_option
 @as_a_process
 def engine(profile: str, cluster_id: str | None, file: Path | None, mpi: bool, patience: float, **process: Any) -> None:
     """Be an engine of a cluster."""

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import click
 
 from .net import address
+from .options import ControllerSettings, EngineSettings
 
 LEVELS = ("debug", "info", "warning", "error")
 ABOVE_0 = click.FloatRange(0, min_open=True)
@@ -97,6 +98,21 @@ reached_at = _together(
     click.option("--location", default="", show_default=False, help="The address that others use for this machine."),
     click.option("--port", "ports", multiple=True, metavar="NAME=PORT", callback=_ports, help=f"NAME: {NAMES}."),
     database_option,
+)
+heartbeats = _together(
+    click.option("--heartbeat", type=ABOVE_0, default=ControllerSettings.heartbeat, help="Seconds between heartbeats."),
+    click.option(
+        "--misses", type=click.IntRange(1), default=ControllerSettings.misses, help="How many may be unanswered."
+    ),
+    click.option(
+        "--on-client-lost",
+        type=click.Choice(["drop", "keep"]),
+        default=ControllerSettings.on_client_lost,
+        help="What to do with the tasks of a client that is lost.",
+    ),
+)
+patience_option = click.option(
+    "--patience", type=ABOVE_0, default=EngineSettings.patience, help="Seconds that an engine waits for a controller."
 )
 file_option = click.option("--file", type=click.Path(path_type=Path), help="Its connection file, if it lies elsewhere.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")

@@ -10,10 +10,11 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from ..errors import ConnectionFileError, ParpoolError
 from ..net import address
+from ..options import ControllerSettings, EngineSettings
 from . import afar, record
 from .plan import Engines, Plan
 from .supervisor import Supervisor
@@ -59,6 +60,9 @@ class Cluster:
       without it, the cluster is for this machine alone. ``location``: the address that others reach it by.
       ``ports``: those of ``client``, ``work``, ``control`` and ``heart``; by default any.
     - ``db``: where the hub keeps records of tasks: ``"memory"``, ``"sqlite:///PATH"``, ``"postgresql://USER@HOST/NAME"``.
+    - ``heartbeat``: seconds between two heartbeats to each engine and client; ``misses``: how many may go unanswered until
+      it is taken for dead. ``patience``: seconds that engines wait for a controller that is gone. ``on_client_lost``: what
+      becomes of the tasks of a client that is lost, ``"drop"`` or ``"keep"``.
     - ``restarts``: how often a process that has died is started again in its place; 0: never. Those that were told to end,
       by :meth:`stop_engines` or by a client, are not.
     - ``timeout``: seconds that the controller and the engines have to come up; None: any time.
@@ -93,6 +97,10 @@ class Cluster:
         location: str = "",
         ports: Mapping[str, int] | None = None,
         db: str = "memory",
+        heartbeat: float = ControllerSettings.heartbeat,
+        misses: int = ControllerSettings.misses,
+        patience: float = EngineSettings.patience,
+        on_client_lost: Literal["drop", "keep"] = "drop",
         restarts: int = 3,
         timeout: float | None = 60.0,
         log_level: str = "info",
@@ -115,6 +123,10 @@ class Cluster:
             location=location,
             ports=dict(ports or {}),
             db=db,
+            heartbeat=heartbeat,
+            misses=misses,
+            patience=patience,
+            on_client_lost=on_client_lost,
             controller_arguments=list(controller_arguments),
             restarts=restarts,
             timeout=timeout,

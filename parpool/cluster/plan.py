@@ -6,6 +6,7 @@ There are no secrets in either: those stand in the connection files alone.
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ from ..launch import choose
 from ..launch.launcher import Launcher, Site
 from ..launch.process import ProcessLauncher
 from ..net import address
-from ..options import ControllerSettings, cpu_count
+from ..options import ControllerSettings, EngineSettings, cpu_count
 
 #: What starts engines: the name of a launcher, a function of a `Site` and options that makes one, or a launcher.
 Engines = str | Launcher | Callable[..., Launcher]
@@ -43,6 +44,10 @@ class Plan:
     location: str = ""
     ports: Mapping[str, int] = field(default_factory=dict)
     db: str = "memory"
+    heartbeat: float = ControllerSettings.heartbeat
+    misses: int = ControllerSettings.misses
+    patience: float = EngineSettings.patience
+    on_client_lost: str = ControllerSettings.on_client_lost
     controller_arguments: Sequence[str] = ()
     restarts: int = 3
     timeout: float | None = 60.0
@@ -57,6 +62,13 @@ class Plan:
             raise ValueError(f"n must be 0 or more, not {self.n!r}")
         if self.restarts < 0:
             raise ValueError(f"restarts must be 0 or more, not {self.restarts!r}")
+        for name in ("heartbeat", "patience"):
+            if not 0 < (seconds := getattr(self, name)) < math.inf:
+                raise ValueError(f"{name} is a number of seconds above 0, and not {seconds!r}")
+        if self.misses < 1:
+            raise ValueError(f"misses must be 1 or more, not {self.misses!r}")
+        if self.on_client_lost not in ("drop", "keep"):
+            raise ValueError(f"on_client_lost is 'drop' or 'keep', and not {self.on_client_lost!r}")
         if "://" in self.db and urlsplit(self.db).password is not None:
             raise ValueError(
                 "there is a password in db, which would stand on a command line for others to read: leave it out, and "
@@ -71,6 +83,9 @@ class Plan:
             "--ip": self.ip,
             "--location": self.location,
             "--db": self.db,
+            "--heartbeat": str(self.heartbeat),
+            "--misses": str(self.misses),
+            "--on-client-lost": self.on_client_lost,
             "--log-level": self.log_level,
         }
         line = [self.python or sys.executable, "-m", "parpool", "controller"]
@@ -86,7 +101,8 @@ class Plan:
         if not isinstance(self.engines, str) and not callable(self.engines):
             # One that was made without us: it may know of no braces, nor of the file.
             python, file = self.python or sys.executable, str(self.folder / ENGINE_FILE)
-        line = [python, "-m", "parpool", "engine", "--file", file, "--log-level", self.log_level]
+        line = [python, "-m", "parpool", "engine", "--file", file]
+        line += ["--patience", str(self.patience), "--log-level", self.log_level]
         if self.engines == "mpi":
             line.append("--mpi")
         return line + list(self.engine_arguments)

@@ -265,6 +265,22 @@ def test_a_cluster_whose_starter_was_killed_can_be_stopped(spawn: Spawn, folder:
 
 
 @has_cluster
+def test_what_a_cluster_is_told_of_losses(spawn: Spawn, folder: Path) -> None:
+    arguments = ["-n", "1", "--heartbeat", "0.5", "--misses", "7", "--patience", "1.5", "--on-client-lost", "keep"]
+    process = spawn("start", *arguments)
+    (row,) = until(lambda: (folder / "client.json").exists() and status()["engines"], process=process)
+    assert status()["clients"][0]["keep"]
+    head = address.read(folder / "client.json").pid
+    shown = Path(f"/proc/{head}/cmdline").read_text()
+    assert "--heartbeat\x000.5\0" in shown and "--misses\x007\0" in shown
+    process.kill()  # it would start another controller
+    process.wait()
+    os.kill(head, signal.SIGKILL)
+    until(lambda: row["pid"] not in ours(folder))
+    assert "1.5" in log(folder, "engine")
+
+
+@has_cluster
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -20,6 +20,7 @@ from parpool.launch.launcher import Site
 from parpool.launch.process import ProcessLauncher
 from parpool.net import address
 from parpool.net.address import Connection
+from parpool.options import EngineSettings
 
 
 @pytest.fixture
@@ -44,6 +45,7 @@ def understood(line: list[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, An
 
 def test_a_controller_understands_its_command_line(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     found = understood(plan.controller_line(), monkeypatch)
+    assert (found["heartbeat"], found["misses"], found["on_client_lost"]) == (1.0, 10, "drop")
     assert found.get("owner_pid", 0) == (os.getpid() if module.OWNER else 0)
     assert understood(with_(plan, keep=True).controller_line(), monkeypatch).get("owner_pid", 0) == 0
     assert found.items() >= {"profile": "prof", "cluster_id": "one", "ip": "", "db": "memory"}.items()
@@ -54,6 +56,9 @@ def test_a_controller_understands_its_command_line(plan: Plan, monkeypatch: pyte
         ports={"client": 4711, "work": 4712},
         db="sqlite:////x/y.db",
         log_level="debug",
+        misses=3,
+        on_client_lost="keep",
+        heartbeat=7,
         controller_arguments=["--heartbeat", "0.5"],
     )
     assert (
@@ -65,6 +70,8 @@ def test_a_controller_understands_its_command_line(plan: Plan, monkeypatch: pyte
             "db": "sqlite:////x/y.db",
             "log_level": "debug",
             "heartbeat": 0.5,
+            "misses": 3,
+            "on_client_lost": "keep",
         }.items()
     )
 
@@ -72,6 +79,8 @@ def test_a_controller_understands_its_command_line(plan: Plan, monkeypatch: pyte
 def test_an_engine_understands_its_command_line(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     site = Site(plan.folder, files={"engine.json": plan.folder / "engine.json"})
     found = understood(site.fill(plan.engine_line()), monkeypatch)
+    assert found["patience"] == EngineSettings.patience
+    assert understood(site.fill(with_(plan, patience=1e6).engine_line()), monkeypatch)["patience"] == 1e6
     assert found.items() >= {"file": plan.folder / "engine.json", "mpi": False, "log_level": "info"}.items()
     line = with_(plan, engines="mpi", engine_arguments=["--patience", "7"]).engine_line()
     found = understood(site.fill(line), monkeypatch)
@@ -91,6 +100,10 @@ def test_what_no_cluster_can_be(plan: Plan) -> None:
     for changes, words in (
         ({"n": -1}, "n must be 0 or more"),
         ({"restarts": -1}, "restarts must be 0 or more"),
+        ({"heartbeat": 0}, "heartbeat is a number of seconds above 0, and not 0"),
+        ({"patience": float("nan")}, "patience is a number of seconds above 0, and not nan"),
+        ({"misses": 0}, "misses must be 1 or more, not 0"),
+        ({"on_client_lost": "cry"}, "on_client_lost is 'drop' or 'keep', and not 'cry'"),
         ({"db": "postgresql://ann:secret@host/name"}, "password in db.*pgpass"),
     ):
         with pytest.raises(ValueError, match=words) as caught:
