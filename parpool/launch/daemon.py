@@ -112,21 +112,53 @@ class LogFile(RotatingFileHandler):
         return stream
 
 
-def log_to(path: Path, level: str, *, daemon: bool) -> None:
-    """Have parpool write its log to the file; and to stderr, unless the process is a daemon."""
+def log_to(path: Path, level: str, *, with_stdio: bool, stream: bool) -> None:
+    """Have parpool write its log to the file, which stdout and stderr are to be as well; or else also to stderr."""
     logger = logging.getLogger("parpool")
     logger.setLevel(level.upper())
     logger.propagate = False  # what tasks configure for themselves gets none of it
     if logger.level < logging.INFO:
         logging.getLogger("parpool.keys").setLevel(logging.INFO)  # in its details it tells the (public) keys
     form = logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s")
-    handlers: list[logging.Handler] = [LogFile(path, with_stdio=daemon)]
-    if not daemon:
+    handlers: list[logging.Handler] = [LogFile(path, with_stdio=with_stdio)]
+    if stream:
         handlers.append(logging.StreamHandler())
+    if stream or with_stdio:
         handlers[-1].addFilter(lambda record: not getattr(record, "told", False))
     for handler in handlers:
         handler.setFormatter(form)
         logger.addHandler(handler)
+
+
+def given(logs: Path) -> Path | None:
+    """The file of this folder that stdout and stderr are: whoever started this process has made it for the log."""
+    try:
+        mine = os.fstat(2)
+        if not os.path.samestat(mine, os.fstat(1)):
+            return None
+        for each in os.scandir(logs):
+            if each.inode() == mine.st_ino and each.name.endswith(".log") and os.path.samestat(mine, each.stat()):
+                return Path(each.path)
+    except OSError:  # there is no stderr, or the log is just being renamed
+        pass
+    return None
+
+
+def claimed(path: Path) -> bool:
+    """Is the file for this process alone? Of those that were started by one command, one has it."""
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return False
+    except OSError:
+        pass  # a file system without locks
+    return True  # with the lock, as long as the process lives
 
 
 # A process of a cluster -----------------------------------------------------------------------------
@@ -147,6 +179,9 @@ def be(
 ) -> None:
     """Run a process of a cluster, here or as a daemon. Its log, of this name, is in the folder ``logs``.
 
+    What was started with a file of that folder as its stderr, as launchers do it, has that for its log: then all that
+    it says is in one place.
+
     Raises ChildProcessError where a daemon does not come up.
     """
     tell: Tell | None = None
@@ -160,7 +195,10 @@ def be(
         if pid:
             _say(f"{kind} is up: pid {pid}")
             return
-    log_to(logs / f"{name or f'{kind}-{os.getpid()}'}.log", log_level, daemon=daemonize)
+    launched = given(logs)
+    mine = launched if launched is not None and claimed(launched) else None
+    own = logs / f"{name or f'{kind}-{os.getpid()}'}.log"
+    log_to(mine or own, log_level, with_stdio=daemonize or mine is not None, stream=not daemonize and launched is None)
     try:
         serve(_say if tell is None else lambda words: tell(""))
     except KeyboardInterrupt:

@@ -199,7 +199,8 @@ def last_words(log: Path, start: int = 0) -> str:
     """The last line of a log that has words on it, from the byte ``start``: that of a traceback says the most."""
     try:
         with log.open("rb") as file:
-            file.seek(max(start, file.seek(0, 2) - KEPT))
+            size = file.seek(0, 2)
+            file.seek(max(start if start <= size else 0, size - KEPT))  # it may have been begun anew, when it was large
             lines = file.read().decode(errors="replace").split("\n")
     except OSError:
         return ""

@@ -66,8 +66,9 @@ def test_a_cluster_with_a_name_keeps_its_logs_and_can_be_started_again(folder: P
         cluster.stop_cluster()
     assert cluster.folder == folder / "profile_other" / "clusters" / "mine"
     assert {each.name for each in cluster.folder.iterdir()} == {"log", "controller.lock"}
-    assert "engine-0.log" in os.listdir(cluster.folder / "log")
-    assert "is ready" in (cluster.folder / "log" / "controller-0.log").read_text()
+    logs = {each.name: each.read_text() for each in (cluster.folder / "log").iterdir()}
+    assert {name: text.count("is ready") for name, text in logs.items()} == {"controller-0.log": 2, "engine-0.log": 0}
+    assert logs["engine-0.log"].count("is to serve") == 2, "once for each start"
 
 
 def test_two_clusters_do_not_collide() -> None:

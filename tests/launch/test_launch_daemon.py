@@ -191,6 +191,67 @@ def test_in_the_foreground_an_error_is_the_callers_to_tell(tmp_path: Path) -> No
     assert "ERROR no room" in log_in(tmp_path) and "Traceback" not in log_in(tmp_path)
 
 
+# By a launcher ---------------------------------------------------------------------------------------
+
+
+def launched(serve: str, folder: Path, log: Path) -> subprocess.Popen[bytes]:
+    """As a launcher does it: stdout and stderr are a file."""
+    log.touch(0o600)
+    with log.open("ab") as output:
+        command = [sys.executable, "-c", source(serve, name="uid", daemonize=False), str(folder), "60"]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, stderr=output)
+
+
+ALL = 'logging.getLogger("parpool").info("a line"); print("by stdout", flush=True); os.system("echo by a child >&2")'
+
+
+def test_what_a_launcher_has_begun_a_log_for_has_that_one(tmp_path: Path) -> None:
+    process = launched(ALL, tmp_path, tmp_path / "engine-0.log")
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    lines = log_in(tmp_path).splitlines()
+    assert [line for line in lines if "INFO" in line] == [lines[0]] and lines[0].endswith("INFO a line")
+    assert lines[1:3] == ["by stdout", "by a child"]
+
+
+def test_what_ends_it_is_told_once(tmp_path: Path) -> None:
+    process = launched('raise EngineStartError("no room")', tmp_path, tmp_path / "engine-0.log")
+    process.communicate(timeout=60)
+    assert process.returncode == 1 and log_in(tmp_path).count("no room") == 1
+
+
+def test_a_log_of_a_launcher_is_begun_anew_when_it_is_large(tmp_path: Path) -> None:
+    serve = "logging.getLogger('parpool').handlers[0].maxBytes = 1000\nfor n in range(30):\n    " + ALL
+    process = launched(serve, tmp_path, tmp_path / "engine-0.log")
+    process.communicate(timeout=60)
+    assert sorted(each.name for each in tmp_path.glob("*.log*"))[:2] == ["engine-0.log", "engine-0.log.1"]
+    assert "by a child" in (tmp_path / "engine-0.log").read_text()
+
+
+def test_of_several_with_one_log_each_has_its_own(tmp_path: Path) -> None:
+    log = tmp_path / "engine-0.log"
+    first = launched('up("up"); sys.stdin.read()', tmp_path, log)
+    deadline = time.monotonic() + 30
+    while "up" not in log.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    second = launched(ALL, tmp_path, log)
+    second.communicate(timeout=60)
+    first.communicate(timeout=60)
+    assert "INFO" not in log.read_text() and "by a child" in log.read_text()
+    assert (tmp_path / "uid.log").read_text().endswith("INFO a line\n")
+
+
+def test_a_file_elsewhere_is_no_log_of_a_launcher(tmp_path: Path) -> None:
+    process = launched(ALL, tmp_path, tmp_path.parent / f"{tmp_path.name}.log")
+    process.communicate(timeout=60)
+    shown = (tmp_path.parent / f"{tmp_path.name}.log").read_text()
+    assert "INFO a line" in log_in(tmp_path) and "INFO a line" in shown and "by stdout" not in log_in(tmp_path)
+
+
+# Signals ---------------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signals_end_it_cleanly_and_what_ends_it_is_not_disturbed(tmp_path: Path, number: int) -> None:
     script = source(

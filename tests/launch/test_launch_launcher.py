@@ -70,3 +70,5 @@ def test_last_words(tmp_path: Path) -> None:
     assert last_words(log, 4) == "ValueError: \ufffd y"
     log.write_bytes(b"far\n" + b"x" * 5000 + b"\n")
     assert last_words(log) == "x" * 1999
+    log.write_bytes(b"anew\n")
+    assert last_words(log, 4000) == "anew", "the log was begun anew meanwhile"
