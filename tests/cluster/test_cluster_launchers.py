@@ -18,24 +18,16 @@ from parpool.cluster import Cluster
 Until = Callable[..., Any]
 
 
-def need(*programs: str) -> None:
-    """Skip the test, or fail it, where these programs cannot be used."""
-    if reason := servers.missing(*programs):
-        if os.environ.get("PARPOOL_SERVERS") == "required":
-            pytest.fail(reason)
-        pytest.skip(reason)
-
-
 @pytest.fixture(scope="module")
 def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The configuration of ssh for an sshd on this machine."""
-    need("sshd", "ssh", "ssh-keygen")
+    servers.need("sshd", "ssh", "ssh-keygen")
     with servers.sshd(tmp_path_factory.mktemp("sshd")) as config:
         yield config
 
 
 def test_engines_of_mpi_are_ranks(until: Until) -> None:
-    need("mpiexec")
+    servers.need("mpiexec")
     cluster = Cluster(
         n=2, engines="mpi", engine_options={"as_root": os.geteuid() == 0, "oversubscribe": True}, cluster_id="mine"
     )

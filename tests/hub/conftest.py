@@ -1,3 +1,4 @@
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -5,6 +6,8 @@ import pytest
 from hub_told import Door
 
 from parpool.hub.records import Store
+
+sys.path.append(str(Path(__file__).parents[1] / "launch"))  # for its servers
 
 
 @pytest.fixture

@@ -11,13 +11,9 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import servers
+
 USER = "postgres"
-
-
-def binaries() -> Path | None:
-    """The folder of the programs, of the newest version that is installed."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: path.parts[4].zfill(3))
-    return found[-1].parent if found else None
 
 
 class Postgres:
@@ -39,11 +35,11 @@ class Postgres:
             raise
 
     def _run(self, program: str, *arguments: str) -> None:
-        path = binaries()
+        path = servers.find(program)
         assert path is not None
         # Not in the environment of the tests: the server outlives the single test, and is no leftover of it.
         done = subprocess.run(
-            [path / program, *arguments],
+            [path, *arguments],
             cwd=self.folder,
             env={"PATH": "/usr/bin:/bin", "HOME": str(self.folder)},
             stdin=subprocess.DEVNULL,

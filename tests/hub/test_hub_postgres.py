@@ -2,21 +2,20 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import servers
 from hub_contract import Make, RecordsContract
 from hub_contract_asked import QuestionsContract
 from hub_told import Cluster, Door, NoAnswer, ask, call, chunk, run, said, wait_until
-from servers_of_postgres import Postgres, binaries
+from servers_of_postgres import Postgres
 
 from parpool.errors import ParpoolError
 from parpool.hub.open import open_store
 from parpool.hub.sql import SqlStore
 
-if binaries() is None:
-    pytest.skip("there is no PostgreSQL server in /usr/lib/postgresql", allow_module_level=True)
-
 
 @pytest.fixture(scope="session", autouse=True)
 def server() -> Iterator[Postgres]:
+    servers.need("initdb")
     server = Postgres()
     yield server
     server.close()

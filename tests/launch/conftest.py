@@ -1,8 +1,7 @@
-"""The servers of this folder's tests, each started once; a test without its server is skipped with the reason."""
+"""The servers of this folder's tests, each started once."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,22 +15,11 @@ from parpool.launch.ssh import SshLauncher
 
 pytest.register_assert_rewrite("launch_contract")
 
-#: Set to "required" where they have to be there: a test that is skipped shows nothing.
-SERVERS = "PARPOOL_SERVERS"
-
-
-def need(*programs: str, root: bool = False) -> None:
-    """Skip the test, or fail it, where these programs cannot be used."""
-    if reason := servers.missing(*programs, root=root):
-        if os.environ.get(SERVERS) == "required":
-            pytest.fail(reason)
-        pytest.skip(reason)
-
 
 @pytest.fixture(scope="session")
 def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The configuration of ssh for an sshd on this machine."""
-    need("sshd", "ssh", "ssh-keygen")
+    servers.need("sshd", "ssh", "ssh-keygen")
     with servers.sshd(tmp_path_factory.mktemp("sshd")) as config:
         yield config
 
@@ -39,7 +27,7 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The configuration of a Slurm on this machine."""
-    need("slurmctld", "slurmd", "sbatch", "munged", root=True)
+    servers.need("slurmctld", "slurmd", "sbatch", "munged", root=True)
     with servers.slurm(tmp_path_factory.mktemp("slurm")) as config:
         yield config
 
@@ -47,7 +35,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def openmpi() -> None:
     """Its mpiexec is there."""
-    need("mpiexec")
+    servers.need("mpiexec")
 
 
 @pytest.fixture

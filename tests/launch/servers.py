@@ -1,9 +1,12 @@
-"""The real servers that launchers are tested with: an sshd, Open MPI, and a Slurm of one node.
+"""The real servers that launchers and the hub are tested with: an sshd, Open MPI, a Slurm of one node, and PostgreSQL.
 
     python tests/launch/servers.py install
 
-installs them on Debian and its kin. Each is started for the run of the tests that need it: with its own keys, ports and
-files in a temporary folder, on the loopback. What the machine itself has of them is left alone.
+installs them on Debian and its kin. A test without its server is skipped, or fails where PARPOOL_SERVERS=required is in
+the environment: where they ought to be there, a test that is skipped would hide that they are not.
+
+Each is started for the run of the tests that need it: with its own keys, ports and files in a temporary folder, on the
+loopback. What the machine itself has of them is left alone.
 """
 
 from __future__ import annotations
@@ -30,8 +33,11 @@ PACKAGES = {
     "slurmctld": "slurm-wlm",
     "slurmd": "slurm-wlm",
     "sbatch": "slurm-wlm",
+    "initdb": "postgresql",
 }
-SBIN = os.pathsep.join(["/usr/local/sbin", "/usr/sbin", "/sbin"])  # where a user's PATH does not lead
+#: Where a user's PATH does not lead. Of PostgreSQL there may be several: the newest.
+POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: path.parts[4].zfill(3), reverse=True)
+SBIN = os.pathsep.join(["/usr/local/sbin", "/usr/sbin", "/sbin", *map(str, POSTGRES)])
 UP = 20.0  #: seconds that a server has to come up, and to go
 
 
@@ -40,12 +46,17 @@ def find(program: str) -> str | None:
     return shutil.which(program) or shutil.which(program, path=SBIN)
 
 
-def missing(*programs: str, root: bool = False) -> str:
-    """Why these cannot be used here; empty: they can."""
-    if root and os.geteuid() != 0:
-        return f"{programs[0]} must be started by root"
-    absent = sorted({PACKAGES[program] for program in programs if find(program) is None})
-    return f"not installed: {' '.join(absent)} (python tests/launch/servers.py install)" if absent else ""
+def need(*programs: str, root: bool = False) -> None:
+    """Skip the test, or fail it, where these programs cannot be used."""
+    import pytest  # not there yet where they are being installed
+
+    if absent := sorted({PACKAGES[program] for program in programs if find(program) is None}):
+        reason = f"not installed: {' '.join(absent)} (python tests/launch/servers.py install)"
+        if os.environ.get("PARPOOL_SERVERS") == "required":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    if root and os.geteuid() != 0:  # no installation helps
+        pytest.skip(f"{programs[0]} must be started by root")
 
 
 def install() -> int:
