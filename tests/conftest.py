@@ -14,6 +14,7 @@ import multiprocessing.util
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -91,10 +92,12 @@ def watch(request: pytest.FixtureRequest) -> Iterator[None]:
     left = more_than(before)
     if any(left[kind] for kind in watched):
         gc.collect()  # here, not after every test: it takes longer than most of them
-        deadline = time.monotonic() + SETTLE
+        deadline, last = time.monotonic() + SETTLE, left
         while any(left[kind] for kind in watched) and time.monotonic() < deadline:
             time.sleep(0.01)
-            left = more_than(before)
+            last, left = left, more_than(before)
+        # Another run's session, which is nobody's until it has its lock, is so in one look alone.
+        left["files"] = {path: name for path, name in left["files"].items() if path in last["files"]}
     for earlier in outer:  # what is reported or allowed here is not to be reported again
         for kind in Things._fields:
             getattr(earlier, kind).update(left[kind])
@@ -184,6 +187,9 @@ def parpool_files() -> dict[str, str]:
 
 def of_others(folder: str) -> bool:
     """Whether a session's folder belongs to a living process outside of this run: its lock file names the process."""
+    ours = sys.modules.get("parpool.shm.session")
+    if ours and folder in ours._living:  # to close its lock file here would give up the lock
+        return False
     try:
         pid = int(Path(folder, "lock").read_text())
         while pid not in (0, os.getpid()):

@@ -67,6 +67,20 @@ def test_clean_multiprocessing(method):
 def test_clean_other_peoples_files():
     tempfile.mkdtemp(prefix="other-")
 
+@pytest.fixture(scope="module")
+def session():
+    from parpool.shm.session import Session
+    made = Session()
+    yield made
+    made.close()
+
+def test_clean_session(session):
+    pass
+
+def test_clean_session_still_has_its_lock(session):
+    subprocess.run([sys.executable, "-c", "from parpool.shm import session; session.sweep()"], check=True)
+    assert os.path.exists(session.folder)
+
 def test_clean_but_last_of_module(of_module):
     pass
 """
