@@ -23,6 +23,7 @@ import click
 
 from . import __version__
 from .cli_options import (
+    ABOVE_0,
     as_a_process,
     assignments,
     database_option,
@@ -39,11 +40,13 @@ from .errors import ConnectionFileError, ParpoolError
 from .launch import daemon
 from .launch.mpi import rank_and_size
 from .net import address
+from .net.address import Connection
 from .options import ControllerSettings, EngineSettings, HubSettings
 
 log = logging.getLogger("parpool")
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "show_default": True}
+LOOK = 0.05  #: seconds between two looks for a connection file
 REFUSING = 3  #: seconds that it needs at most to refuse an engine
 
 
@@ -269,15 +272,27 @@ def hub(profile: str, cluster_id: str | None, log_level: str, daemonize: bool, *
 @which_cluster
 @file_option
 @click.option("--mpi", is_flag=True, help="Of those that mpiexec starts: mpi_rank and mpi_size are in its namespace.")
+@click.option("--timeout", type=ABOVE_0, default=EngineSettings.timeout, help="Seconds that a start may take.")
 @patience_option
 @as_a_process
-def engine(profile: str, cluster_id: str | None, file: Path | None, mpi: bool, patience: float, **process: Any) -> None:
-    """Be an engine of a cluster."""
-    connection = address.read(_of_living("engine", file or _found("engine", profile, cluster_id)), "engine")
+def engine(
+    profile: str,
+    cluster_id: str | None,
+    file: Path | None,
+    mpi: bool,
+    timeout: float,
+    patience: float,
+    **process: Any,
+) -> None:
+    """Be an engine of a cluster.
+
+    It may be started before the controller: then it waits for that, as long as its --timeout.
+    """
+    connection = _awaited(file, profile, cluster_id, timeout)
     ranks = rank_and_size(os.environ) if mpi else None
     if mpi and ranks is None:
         raise click.ClickException("--mpi is for engines that mpiexec or srun starts, and neither has started this one")
-    settings = EngineSettings.from_connection(connection, mpi=ranks, patience=patience)
+    settings = EngineSettings.from_connection(connection, mpi=ranks, timeout=timeout, patience=patience)
 
     def serve(up: Callable[[str], None]) -> None:
         from .engine.engine import main
@@ -310,7 +325,24 @@ def _found(role: str, profile: str, cluster_id: str | None) -> Path:
     try:
         return address.find(role, profile=profile, cluster_id=cluster_id)
     except ConnectionFileError as error:
-        raise NotRunning(str(error)) from None
+        raise NotRunning(str(error)) from error
+
+
+def _awaited(file: Path | None, profile: str, cluster_id: str | None, timeout: float) -> Connection:
+    """What an engine's file says, as soon as there is one, and a controller that may serve it."""
+    deadline, told = time.monotonic() + timeout, False
+    while True:
+        try:
+            if file is not None and not file.exists():
+                raise NotRunning(f"there is no connection file {file}")
+            return address.read(_of_living("engine", file or _found("engine", profile, cluster_id)), "engine")
+        except NotRunning as error:
+            if isinstance(error.__cause__, address.SeveralClusters) or time.monotonic() > deadline:
+                raise
+            if not told:
+                click.echo(f"waiting for a controller, for {timeout:g} s: {error.message}", err=True)
+                told = True
+        time.sleep(LOOK)
 
 
 def _of_living(role: str, path: Path) -> Path:

@@ -25,6 +25,7 @@ class EngineSettings:
     # of one that was started by itself, and serves a controller:
     heart: str = ""  #: address where heartbeats come from; empty: it is a child of its host
     keys: tuple[bytes, bytes] = (b"", b"")  #: its own CURVE keys, public and secret
+    timeout: float = 60.0  #: seconds that it waits for a controller that it has never met
     patience: float = 300.0  #: seconds that it waits for a lost controller to come back
     names: dict[str, Any] = field(default_factory=dict)  #: that its namespace begins with
 
@@ -35,7 +36,8 @@ class EngineSettings:
         uid: str = "",
         *,
         mpi: tuple[int, int] | None = None,
-        patience: float = 300.0,
+        timeout: float = timeout,
+        patience: float = patience,
     ) -> EngineSettings:
         """Of what a connection file for engines says (a :class:`~parpool.net.address.Connection`).
 
@@ -54,6 +56,7 @@ class EngineSettings:
             recorder=os.path.join(os.path.dirname(lane), uid) if near else None,
             heart=addresses["heart"],
             keys=(connection.public_key.encode(), connection.secret_key.encode()),
+            timeout=timeout,
             patience=patience,
             names={} if mpi is None else {"mpi_rank": mpi[0], "mpi_size": mpi[1]},
         )

@@ -15,11 +15,11 @@ def connection(**addresses: str) -> Connection:
 
 
 def test_an_engine_elsewhere() -> None:
-    settings = EngineSettings.from_connection(connection(), patience=7.0)
+    settings = EngineSettings.from_connection(connection(), patience=7.0, timeout=3.0)
     assert (settings.work, settings.control, settings.heart) == ("tcp://host:1", "tcp://host:2", "tcp://host:3")
     assert (settings.host_key, settings.keys) == (b"server", (b"public", b"secret"))
     assert settings.lane == "" and settings.recorder is None
-    assert settings.patience == 7.0 and settings.names == {}
+    assert (settings.timeout, settings.patience) == (3.0, 7.0) and settings.names == {}
     assert settings.host_pid == 0  # its controller may be on another machine, and may be followed by another
 
 

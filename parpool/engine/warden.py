@@ -117,9 +117,18 @@ class Warden(threading.Thread):
     def _patience(self) -> float:
         """Seconds that are left until the controller must be back."""
         assert self._alone_since is not None
-        left = self._alone_since + self._settings.patience - monotonic()
-        if left <= 0:
-            log.error("no controller for %g s: engine %s ends", self._settings.patience, self._settings.uid)
+        settings = self._settings
+        left = self._alone_since + (settings.patience if self._met else settings.timeout) - monotonic()
+        if left <= 0 and self._met:
+            log.error("no controller for %g s: engine %s ends", settings.patience, settings.uid)
+            self._orphaned()
+        elif left <= 0:
+            log.error(
+                "no controller answers at %s for %g s: does the cluster still run, is the connection file that of this "
+                "start of it, and can this machine reach that address?",
+                settings.control,
+                settings.timeout,
+            )
             self._orphaned()
         return left
 
@@ -128,6 +137,8 @@ class Warden(threading.Thread):
             if change is UP:
                 if monitor in self._met:  # it may be another controller, and what was on its way may be lost
                     self._control.send(encode(Hello(PROTOCOL, __version__, os.getpid(), socket.gethostname())))
+                elif not self._met:
+                    log.info("engine %s has met its controller", self._settings.uid)
                 self._met.add(monitor)
                 self._alone_since = None
             elif change is DOWN:

@@ -210,6 +210,10 @@ def gone(connection: Connection) -> bool:
     return connection.pid > 0 and os.name != "nt" and not alive(connection.pid)
 
 
+class SeveralClusters(ConnectionFileError):
+    """It is not clear which one is meant."""
+
+
 def find(role: str, *, profile: str | None = None, cluster_id: str | None = None) -> Path:
     """The file for ``role`` of the cluster that is meant: where none is named, "default" or the only one that runs."""
     file = f"{role}.json"
@@ -223,7 +227,7 @@ def find(role: str, *, profile: str | None = None, cluster_id: str | None = None
         return candidates[0] / file
     if candidates:
         names = ", ".join(each.name for each in candidates)
-        raise ConnectionFileError(f"several clusters run in {folder}: name one of them by its cluster id: {names}")
+        raise SeveralClusters(f"several clusters run in {folder}: name one of them by its cluster id: {names}")
     which = f" {cluster_id!r}" if cluster_id else ""
     others = f" (it has: {', '.join(each.name for each in known)})" if known else ""
     raise ConnectionFileError(

@@ -204,11 +204,13 @@ def test_ctrl_c_in_a_script_is_the_scripts(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", ["status", "stop", "engine"])
 def test_no_such_cluster(command: str, folder: Path) -> None:
-    result = call(command)
+    more = ["--timeout", "0.2"] if command == "engine" else []
+    result = call(command, *more)
     assert result.exit_code == NO_CLUSTER
-    assert result.stderr.startswith("Error: no cluster") and len(result.stderr.splitlines()) == 1
-    assert str(folder) in result.stderr and "`parpool start`" in result.stderr
-    result = call(command, "--profile", "mpi", "--cluster-id", "big")
+    *waits, error = result.stderr.splitlines()
+    assert error.startswith("Error: no cluster") and len(waits) == (command == "engine")
+    assert str(folder) in error and "`parpool start`" in error
+    result = call(command, *more, "--profile", "mpi", "--cluster-id", "big")
     assert result.exit_code == NO_CLUSTER and "parpool start --profile mpi --cluster-id big" in result.stderr
 
 
@@ -228,8 +230,24 @@ def test_the_file_of_a_controller_that_is_gone(cluster: Callable[..., Path], tmp
     assert result.exit_code == NO_CLUSTER and str(path) in result.stderr and "is gone" in result.stderr
     result = call("engine", "--file", str(path))
     assert result.exit_code == 1 and "use engine.json" in result.stderr
+    result = call("engine", "--file", str(tmp_path / "none.json"), "--timeout", "0.1")
+    assert result.exit_code == NO_CLUSTER
+    assert result.stderr.splitlines() == [
+        f"waiting for a controller, for 0.1 s: there is no connection file {tmp_path / 'none.json'}",
+        f"Error: there is no connection file {tmp_path / 'none.json'}",
+    ]
     result = call("status", "--file", str(tmp_path / "none.json"))
     assert result.exit_code == 1 and f"there is no connection file {tmp_path / 'none.json'}" in result.stderr
+
+
+def test_an_engine_does_not_wait_where_it_is_not_clear_for_what(cluster: Callable[..., Path], folder: Path) -> None:
+    one, two = cluster("one"), cluster("two")
+    for each in (one, two):
+        (each.parent / "engine.json").write_text(each.read_text())
+    with ControllerLock(one.parent), ControllerLock(two.parent):
+        done = program(*COMMAND, "engine", cwd=folder)
+    assert done.returncode == NO_CLUSTER and "waiting" not in done.stderr
+    assert "several clusters run" in done.stderr and "one, two" in done.stderr
 
 
 def test_an_engine_that_no_mpi_has_started(cluster: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from parpool.engine.warden import TOLD_TO_DIE
+from parpool.engine.warden import ORPHANED, TOLD_TO_DIE
 from parpool.net import address
 
 pytestmark = [pytest.mark.skipif(os.name == "nt", reason="/proc and signals"), pytest.mark.timeout(120)]
@@ -217,6 +217,43 @@ def test_an_engine_of_a_folder_elsewhere(spawn: Spawn, folder: Path, tmp_path: P
     assert process.returncode == TOLD_TO_DIE
 
 
+@pytest.mark.parametrize("file", [[], ["--file"]])
+def test_an_engine_that_is_there_before_its_controller(spawn: Spawn, folder: Path, file: list[str]) -> None:
+    process = spawn("engine", *file, *([str(folder / "engine.json")] if file else []))
+    assert process.stderr is not None and process.stderr.readline().startswith("waiting for a controller, for 60 s: ")
+    controller(spawn, folder)
+    (row,) = until(lambda: status()["engines"], process=process)
+    assert row["pid"] == process.pid
+
+
+def test_an_engine_whose_controller_was_killed_waits_for_the_next(spawn: Spawn, folder: Path) -> None:
+    head = controller(spawn, folder)
+    head.kill()
+    head.wait()
+    process = spawn("engine")
+    assert process.stderr is not None and "is gone" in process.stderr.readline()
+    again = spawn("controller")
+    (row,) = until(lambda: address.running(folder) and status()["engines"], process=again)
+    assert row["pid"] == process.pid
+
+
+def test_an_engine_with_the_file_of_a_cluster_elsewhere_that_has_ended(folder: Path, tmp_path: Path) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as server:  # who listens there is none of ours
+        where = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        addresses = {name: where for name in ("work", "control", "heart")}
+        public, secret = address.new_keys()
+        old = address.Connection(
+            "engine", "lab", "default", addresses, public, public, secret, pid=1, hostname="elsewhere"
+        )
+        address.write(old, tmp_path / "engine.json")
+        done = parpool("engine", "--file", str(tmp_path / "engine.json"), "--timeout", "0.5", "--patience", "900")
+    assert done.returncode == ORPHANED
+    assert f"no controller answers at {where} for 0.5 s" in done.stderr.splitlines()[-1]
+    assert done.stderr.splitlines()[-1] in log(address.cluster_folder("default", "lab"), "engine")
+
+
 # Clusters -------------------------------------------------------------------------------------------
 
 
@@ -273,11 +310,11 @@ def test_what_a_cluster_is_told_of_losses(spawn: Spawn, folder: Path) -> None:
     head = address.read(folder / "client.json").pid
     shown = Path(f"/proc/{head}/cmdline").read_text()
     assert "--heartbeat\x000.5\0" in shown and "--misses\x007\0" in shown
-    process.kill()  # it would start another controller
-    process.wait()
+    process.send_signal(signal.SIGSTOP)  # it would start another controller
     os.kill(head, signal.SIGKILL)
     until(lambda: row["pid"] not in ours(folder))
-    assert "1.5" in log(folder, "engine")
+    assert "no controller for 1.5 s" in log(folder, "engine")
+    process.kill()
 
 
 @has_cluster
