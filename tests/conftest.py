@@ -14,7 +14,6 @@ import multiprocessing.util
 import os
 import shutil
 import signal
-import sys
 import tempfile
 import threading
 import time
@@ -41,13 +40,16 @@ MARK = ("PARPOOL_TESTS", uuid.uuid4().hex)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Mark what we start, and give it a temporary folder of its own: other runs of parpool are not our leftovers."""
+    """Mark what we start, and give it folders of its own: other runs of parpool are not our leftovers."""
     os.environ.update([MARK])
     shared = tempfile.gettempdir()
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", shared)  # pytest keeps the last tmp_paths to look into; let it
     os.environ["TMPDIR"] = tempfile.tempdir = folder = tempfile.mkdtemp(prefix="pt-", dir=shared)
+    memory = tempfile.mkdtemp(prefix="pt-", dir="/dev/shm") if os.access("/dev/shm", os.W_OK) else folder
+    os.environ["PARPOOL_RUNTIME_DIR"] = memory
     # After multiprocessing's own finalizers, the last of which (-100) looks for its files in there.
-    multiprocessing.util.Finalize(None, shutil.rmtree, args=(folder, True), exitpriority=-200)
+    for each in {folder, memory}:
+        multiprocessing.util.Finalize(None, shutil.rmtree, args=(each, True), exitpriority=-200)
 
 
 #: Folders whose tests are about processes, servers and the network, and not about what an interpreter does.
@@ -92,12 +94,10 @@ def watch(request: pytest.FixtureRequest) -> Iterator[None]:
     left = more_than(before)
     if any(left[kind] for kind in watched):
         gc.collect()  # here, not after every test: it takes longer than most of them
-        deadline, last = time.monotonic() + SETTLE, left
+        deadline = time.monotonic() + SETTLE
         while any(left[kind] for kind in watched) and time.monotonic() < deadline:
             time.sleep(0.01)
-            last, left = left, more_than(before)
-        # Another run's session, which is nobody's until it has its lock, is so in one look alone.
-        left["files"] = {path: name for path, name in left["files"].items() if path in last["files"]}
+            left = more_than(before)
     for earlier in outer:  # what is reported or allowed here is not to be reported again
         for kind in Things._fields:
             getattr(earlier, kind).update(left[kind])
@@ -178,25 +178,10 @@ def parpool_files() -> dict[str, str]:
     """What parpool has put where files are shared: sockets, connection files, shared memory."""
     return {
         entry.path: f"file {entry.path}"
-        for folder in {tempfile.gettempdir(), "/dev/shm"}
-        if os.path.isdir(folder)
+        for folder in {tempfile.gettempdir(), os.environ["PARPOOL_RUNTIME_DIR"]}
         for entry in os.scandir(folder)
-        if entry.name.startswith("parpool-") and not of_others(entry.path)
+        if entry.name.startswith("parpool-")
     }
-
-
-def of_others(folder: str) -> bool:
-    """Whether a session's folder belongs to a living process outside of this run: its lock file names the process."""
-    ours = sys.modules.get("parpool.shm.session")
-    if ours and folder in ours._living:  # to close its lock file here would give up the lock
-        return False
-    try:
-        pid = int(Path(folder, "lock").read_text())
-        while pid not in (0, os.getpid()):
-            pid = process_status(pid)[1]
-    except (OSError, ValueError):
-        return False
-    return pid == 0
 
 
 def open_fds() -> dict[int, str]:

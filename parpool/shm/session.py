@@ -20,14 +20,16 @@ from pathlib import Path
 from ..errors import EngineStartError
 
 PREFIX = "parpool-"
+VARIABLE = "PARPOOL_RUNTIME_DIR"  #: names the folder of sessions
 #: A socket's path may have this many bytes (sun_path holds 108 with the final zero on Linux, 104 elsewhere).
 LONGEST_SOCKET_PATH = 103
 UNFINISHED = 60  #: seconds after which an empty folder without a lock is nobody's
 
 
 def roots() -> list[str]:
-    """Folders in which a session may lie, best first: memory before disk."""
-    candidates = ["/dev/shm", tempfile.gettempdir(), "/tmp"]
+    """Folders in which a session may lie, best first: memory before disk. The user's choice alone, where there is one."""
+    given = os.environ.get(VARIABLE)
+    candidates = [given] if given else ["/dev/shm", tempfile.gettempdir(), "/tmp"]
     return [root for root in dict.fromkeys(candidates) if os.path.isdir(root) and os.access(root, os.W_OK | os.X_OK)]
 
 
@@ -56,10 +58,14 @@ class Session:
                 if error.errno in (errno.EMFILE, errno.ENFILE):
                     raise  # no fault of the folder
                 reasons.append(f"{root}: {error.strerror or error}")
+        given = os.environ.get(VARIABLE)
+        unusable = (
+            f"{VARIABLE} is {given}, and no folder there is writable" if given else "no temporary folder is writable"
+        )
         raise EngineStartError(
             "no folder for the session's sockets can be made: "
-            + ("; ".join(reasons) or "no temporary folder is writable")
-            + ". Free some space, or point TMPDIR at a folder with a short path."
+            + ("; ".join(reasons) or unusable)
+            + f". Free some space, or point {VARIABLE if given else 'TMPDIR'} at a folder with a short path."
         )
 
     def _make(self, root: str) -> bool:

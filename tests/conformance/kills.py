@@ -114,7 +114,7 @@ def terminate_with_a_long_queue(context):
 
 def _things():
     """Open files, threads, and files in the folders for temporary ones."""
-    folders = {tempfile.gettempdir(), "/dev/shm"}
+    folders = {tempfile.gettempdir(), os.environ["PARPOOL_RUNTIME_DIR"]}
     files = sum(len(os.listdir(folder)) for folder in folders)
     return len(os.listdir("/proc/self/fd")), threading.active_count(), files
 

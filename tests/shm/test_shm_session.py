@@ -17,7 +17,13 @@ import pytest
 
 from parpool import EngineStartError, Pool
 from parpool.shm import session as sessions
-from parpool.shm.session import LONGEST_SOCKET_PATH, PREFIX, Session, roots, sweep
+from parpool.shm.session import LONGEST_SOCKET_PATH, PREFIX, VARIABLE, Session, roots, sweep
+
+
+@pytest.fixture(autouse=True)
+def nowhere_in_particular(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is where the user names no folder."""
+    monkeypatch.delenv(VARIABLE)
 
 
 @pytest.fixture
@@ -302,6 +308,18 @@ def test_a_pool_where_no_folder_can_be_had(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(sessions, "roots", lambda: [])
     with pytest.raises(EngineStartError, match="TMPDIR"):
         Pool(1)
+
+
+def test_the_user_can_name_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tempfile.mkdtemp(prefix="s-", dir="/tmp")
+    monkeypatch.setenv(VARIABLE, folder)
+    assert roots() == [folder]
+    with Pool(1) as pool:
+        assert pool.apply(abs, (-3,)) == 3
+        assert [name.startswith(PREFIX) for name in os.listdir(folder)] == [True]
+    os.rmdir(folder)  # nothing is left in it
+    with pytest.raises(EngineStartError, match=f"{VARIABLE} is {folder}, and .* point {VARIABLE} at"):
+        Session()
 
 
 def test_a_pool_with_a_long_tmpdir(tmp_path: Path) -> None:
