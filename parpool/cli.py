@@ -29,6 +29,7 @@ from .cli_options import (
     database_option,
     file_option,
     heartbeats,
+    hub_elsewhere,
     json_option,
     known_profiles,
     name_of_folder,
@@ -196,7 +197,9 @@ def list_clusters(profile: str | None, as_json: bool) -> None:
     elif rows:
         _print_table(rows)
     else:
-        click.echo(f"there are no clusters in {address.root()}: start one with `parpool start`", err=True)
+        where = f"in profile {profile!r}" if profile else f"in {address.root()}"
+        command = f"parpool start{address.options(profile or address.DEFAULT, address.DEFAULT)}"
+        click.echo(f"there are no clusters {where}: start one with `{command}`", err=True)
 
 
 def _row(folder: Path) -> dict[str, Any]:
@@ -221,7 +224,13 @@ def _row(folder: Path) -> dict[str, Any]:
 @commands.command()
 @which_cluster
 @reached_at
-@click.option("--hub", default="", metavar="FILE|URL", help="Of a hub in a process of its own (`parpool hub`).")
+@click.option(
+    "--hub",
+    default="",
+    metavar="FILE|URL",
+    callback=hub_elsewhere,
+    help="Of a hub in a process of its own (`parpool hub`). A URL with keys is for `ControllerSettings`.",
+)
 @heartbeats
 @click.option("--owner", "owner_pid", default=0, hidden=True, expose_value=hasattr(ControllerSettings, "owner_pid"))
 @as_a_process
@@ -333,8 +342,6 @@ def _awaited(file: Path | None, profile: str, cluster_id: str | None, timeout: f
     deadline, told = time.monotonic() + timeout, False
     while True:
         try:
-            if file is not None and not file.exists():
-                raise NotRunning(f"there is no connection file {file}")
             return address.read(_of_living("engine", file or _found("engine", profile, cluster_id)), "engine")
         except NotRunning as error:
             if isinstance(error.__cause__, address.SeveralClusters) or time.monotonic() > deadline:
@@ -346,7 +353,9 @@ def _awaited(file: Path | None, profile: str, cluster_id: str | None, timeout: f
 
 
 def _of_living(role: str, path: Path) -> Path:
-    """The file, unless its controller has ended."""
+    """The file, unless it is not there or its controller has ended."""
+    if not path.exists():
+        raise NotRunning(f"there is no connection file {path}")
     if address.gone(address.read(path, role, gone_too=True)):
         raise NotRunning(f"the cluster does not run: the controller that wrote {path} is gone")
     return path

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import click
 
@@ -77,6 +77,13 @@ def _ports(ctx: click.Context, option: click.Parameter, values: tuple[str, ...])
 def _database(ctx: click.Context, option: click.Parameter, value: str) -> str:
     if "://" in value and urlsplit(value).password is not None:
         raise click.BadParameter("its password would stand here for others to read: it belongs in ~/.pgpass")
+    return value
+
+
+def hub_elsewhere(ctx: click.Context, option: click.Parameter, value: str) -> str:
+    """A hub by its file, or by a URL that holds no secret."""
+    if "://" in value and "secret_key" in unquote(value):
+        raise click.BadParameter("its key would stand here for others to read: give the path of its hub.json")
     return value
 
 

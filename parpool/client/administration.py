@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .contract import Link
     from .records import Records
 
+_COUNTED = ("tasks", "queue", "completed")
 _TIMES = ("submitted", "started", "completed", "received")
 NO_HUB = (
     "these engines are this process's own, and have no hub: Client() connects to a cluster (`parpool start`) that has"
@@ -48,12 +49,13 @@ class Administration:
         """For each engine: how many tasks it holds (``tasks``), how many wait for it alone (``queue``), and how many it
         has ``completed``; and under ``unassigned`` how many wait for any engine.
 
-        ``verbose`` adds the process, the host's name of the engine, and the names of the tasks.
+        ``verbose`` adds the process (``pid``), its machine (``hostname``), the engine's ``name``, and the names of the
+        tasks in the place of their numbers.
         """
         status = self._link.control.status()
         if not verbose:
             status = {
-                key: {name: len(n) if isinstance(n, list) else n for name, n in value.items() if name != "pid"}
+                key: {name: len(n) if isinstance(n, list) else n for name, n in value.items() if name in _COUNTED}
                 if isinstance(value, dict)
                 else value
                 for key, value in status.items()

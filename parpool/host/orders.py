@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -46,10 +47,11 @@ class Orders:
     def status(self) -> dict[int | str, Any]:
         """For each engine: the tasks that it holds, those queued for it alone, and how many outcomes it has given."""
         answer: dict[int | str, Any] = {}
-        apart = 0
+        apart, here = 0, socket.gethostname()
         for id, engine in self._scheduler.engines.items():
             queue, tasks, member = [task.id for task in engine.own], list(engine.held), self._members.by_id[id]
-            answer[id] = {"queue": queue, "tasks": tasks, "completed": member.completed, "pid": member.pid}
+            done = {"queue": queue, "tasks": tasks, "completed": member.completed}
+            answer[id] = {**done, "pid": member.pid, "name": member.uid, "hostname": member.hostname or here}
             apart += len(queue) + len(tasks)
         answer["unassigned"] = len(self._scheduler.tasks) - apart
         return answer

@@ -104,6 +104,8 @@ class LogFile(RotatingFileHandler):
 
     def _open(self) -> Any:
         stream = super()._open()
+        if os.name != "nt":
+            os.fchmod(stream.fileno(), 0o600)  # as those that launchers open: it is its owner's
         if self._with_stdio:
             sys.stdout.flush()
             sys.stderr.flush()

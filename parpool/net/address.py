@@ -57,6 +57,9 @@ DEFAULT = "default"  #: the name of the profile, and of the cluster, where none 
 #: The addresses that each role cannot do without. The first one begins the URL.
 NEEDED = {"client": ("client", "heart"), "engine": ("work", "control", "heart"), "hub": ("hub",)}
 
+_START = "parpool start"
+_STARTS = {"hub": "parpool hub"}  #: the command that starts what a file of this role is of, where it is another one
+
 _NAME = re.compile(r"[\w@+-][\w.@+-]{0,99}")
 _KEY = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")  # 32 bytes in z85
 
@@ -173,9 +176,9 @@ def read(path: str | os.PathLike[str], role: str | None = None, *, gone_too: boo
             open_to_others = os.name != "nt" and os.fstat(file.fileno()).st_mode & 0o077
             data = file.read()
     except FileNotFoundError:
+        command = _STARTS.get(role or "", _START)
         raise ConnectionFileError(
-            f"there is no connection file {path}: start a cluster with `parpool start`, or copy the file from the "
-            "machine of its controller"
+            f"there is no connection file {path}: start it with `{command}`, or copy the file from the machine where it was"
         ) from None
     except OSError as error:
         raise ConnectionFileError(
@@ -193,20 +196,24 @@ def read(path: str | os.PathLike[str], role: str | None = None, *, gone_too: boo
         raise ConnectionFileError(f"{where} holds no JSON object: {_AGAIN}") from None
     connection = dataclasses.replace(_made(fields, where, role, needed=_FIELDS), path=path)
     if not gone_too and gone(connection):
+        what = "hub" if connection.role == "hub" else "controller"
+        command = f"{_STARTS.get(connection.role, _START)}{options(connection.profile, connection.cluster_id)}"
         raise ConnectionFileError(
-            f"{where} is of no use: the controller that wrote it is gone (pid {connection.pid}). Start it again with "
-            f"`parpool start{options(connection.profile, connection.cluster_id)}`"
+            f"{where} is of no use: the {what} that wrote it is gone (pid {connection.pid}). Start it again with "
+            f"`{command}`"
         )
     return connection
 
 
 def gone(connection: Connection) -> bool:
-    """Is it certain that the controller has ended? Only its own machine can tell."""
+    """Is it certain that the controller, or the hub, has ended? Only its own machine can tell."""
     if connection.hostname != socket.gethostname():
         return False
     # The lock is asked first: pids come again, and a container has its own.
-    if connection.path is not None and (connection.path.parent / LOCK).exists():
-        return not running(connection.path.parent)
+    if connection.path is not None:
+        folder = connection.path.parent / ("hub" if connection.role == "hub" else "")
+        if (folder / LOCK).exists():
+            return not running(folder)
     return connection.pid > 0 and os.name != "nt" and not alive(connection.pid)
 
 

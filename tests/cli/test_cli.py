@@ -94,6 +94,8 @@ def test_version(tmp_path: Path) -> None:
         (["start", "-o", "hosts"], "'hosts' is not NAME=VALUE"),
         (["start", "--db", "postgresql://me:secret@host/db"], "its password would stand here"),
         (["controller", "--db", "postgresql://me:secret@host/db"], "its password would stand here"),
+        (["controller", "--hub", "tcp://head:5000?role=hub&secret_key=x"], "its key would stand here"),
+        (["controller", "--hub", "tcp://head:5000%3Frole=hub%26secret%5Fkey=x"], "its key would stand here"),
         (["start", "4"], "unexpected extra argument"),
         (["status", "--profile", "../x"], "'../x' is no profile"),
         (["stop", "--cluster-id", "a b"], "'a b' is no cluster id"),
@@ -237,7 +239,8 @@ def test_the_file_of_a_controller_that_is_gone(cluster: Callable[..., Path], tmp
         f"Error: there is no connection file {tmp_path / 'none.json'}",
     ]
     result = call("status", "--file", str(tmp_path / "none.json"))
-    assert result.exit_code == 1 and f"there is no connection file {tmp_path / 'none.json'}" in result.stderr
+    assert result.exit_code == NO_CLUSTER
+    assert result.stderr == f"Error: there is no connection file {tmp_path / 'none.json'}\n"
 
 
 def test_an_engine_does_not_wait_where_it_is_not_clear_for_what(cluster: Callable[..., Path], folder: Path) -> None:
@@ -266,6 +269,9 @@ def test_an_engine_that_no_mpi_has_started(cluster: Callable[..., Path], monkeyp
 def test_an_empty_list(folder: Path) -> None:
     result = call("list")
     assert result.exit_code == 0 and not result.stdout and str(folder) in result.stderr
+    result = call("list", "--profile", "none")
+    assert result.exit_code == 0 and "no clusters in profile 'none'" in result.stderr
+    assert "`parpool start --profile none`" in result.stderr
     assert json.loads(call("list", "--json").stdout) == []
 
 

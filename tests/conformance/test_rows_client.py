@@ -7,6 +7,7 @@ import inspect
 import os
 import pickle
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -572,6 +573,7 @@ def test_P2_queue_status_in_words(rc: Client, gate: Gate) -> None:
     told = rc.queue_status(verbose=True)
     assert told[2]["tasks"] == held.msg_ids and told[2]["queue"] == [] and told[1]["tasks"] == []
     assert told[2]["pid"] == rc.queue_status([2], verbose=True)[2]["pid"] != told[1]["pid"]
+    assert told[2]["name"] != told[1]["name"] and told[2]["hostname"] == socket.gethostname()
 
 
 def test_P2_queue_status_of_targets(rc: Client) -> None:

@@ -149,7 +149,7 @@ def test_all_that_it_writes_is_in_the_log(start: Start, tmp_path: Path) -> None:
     )
     assert done.returncode == 0 and done.stdout.count("thing is up") == 1
     await_end(pid_in(tmp_path))
-    assert (tmp_path / "chosen.log").stat().st_mode & 0o022 == 0
+    assert (tmp_path / "chosen.log").stat().st_mode & 0o077 == 0
     text = (tmp_path / "chosen.log").read_text()
     assert all(each in text for each in ("INFO by the log", "by stdout", "by a child")) and "too much" not in text
     assert "after" in text  # it goes on behind the call, and ends as any process does

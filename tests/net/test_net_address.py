@@ -267,6 +267,23 @@ def test_the_lock_knows_better_than_the_pid(path: Path) -> None:
     assert "is gone" in refused(path)
 
 
+@posix
+def test_a_hub_is_gone_when_its_own_lock_is_free(tmp_path: Path) -> None:
+    """The controller's, which lies beside its file, says nothing of it."""
+    hub = dataclasses.replace(IPC, role="hub", addresses={"hub": "ipc:///nowhere/hub"})
+    path = tmp_path / "hub.json"
+    write(hub, path)
+    with ControllerLock(tmp_path / "hub"):
+        assert read(path, "hub") == hub
+        with ControllerLock(tmp_path):
+            assert read(path, "hub") == hub
+        assert read(path, "hub") == hub, "the controller has ended, and the hub has not"
+    message = refused(path, "hub")
+    assert "the hub that wrote it is gone" in message and "`parpool hub --profile p --cluster-id c`" in message
+    path.unlink()
+    assert "start it with `parpool hub`" in refused(path, "hub")
+
+
 def test_an_ipc_address_of_another_machine(path: Path, tmp_path: Path) -> None:
     far = dataclasses.replace(IPC, hostname="elsewhere")
     write(far, path)
