@@ -40,14 +40,14 @@ class Ports(Wires):
         self._ports = ports
         self._keys = keys
         self._doorkeeper: Doorkeeper | None = None
+        self._guarded: list[Router] = []
         self.addresses: dict[str, str] = {}
         self.work_address = self.control_address = ""
         self.public = keys["public"] if ip else b""
 
-    @property
     def refused(self) -> int:
-        """How many have knocked with a key that is not known."""
-        return self._doorkeeper.refused if self._doorkeeper is not None else 0
+        """How often somebody has knocked whose keys are wrong, or who has none. To be asked now and then."""
+        return sum(socket.refused() for socket in self._guarded)
 
     def open(self) -> None:
         """Open the sockets."""
@@ -68,6 +68,7 @@ class Ports(Wires):
         self.addresses = {name: socket.address for name, socket in sockets.items()}
         self._work, self._control = sockets["work"], sockets["control"]
         self.clients, self.heart = sockets["client"], sockets["heart"]
+        self._guarded = list(sockets.values())
         self._poller = Poller()
         names: dict[str, Any] = {"work": WORK, "control": CONTROL, "client": CLIENTS, "heart": HEART}
         for name, socket in sockets.items():

@@ -110,7 +110,7 @@ class Questions:
             ],
             "tasks": len(station.scheduler.tasks),
             "hub": controller.watcher.store.status(),
-            "malformed": {"clients": clients.malformed, "engines": station.malformed, "keys": station.ports.refused},
+            "malformed": {"clients": clients.malformed, "engines": station.malformed, "keys": station.ports.refused()},
             "journal": controller.journal.failed,
         }
 

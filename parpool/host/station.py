@@ -168,6 +168,7 @@ class Station(Lobby):
         for member in self.members:
             self._note(member)
         self.lost_and_found.age()
+        self.ports.refused()  # else what there is to count grows without a bound
 
     def _hear(self) -> None:
         while (answer := self._wires.heart.receive()) is not None:

@@ -95,12 +95,14 @@ class Router:
 
     def __init__(self, socket: zmq.Socket[bytes], address: str, secret: bytes, public: bytes, domain: str = "") -> None:
         self.socket = socket
+        self._knocks: Knocks | None = None
         if secret:
             socket.curve_server = True
             socket.curve_secretkey = secret
             socket.curve_publickey = public
             if domain:
                 socket.zap_domain = domain.encode()
+                self._knocks = Knocks(socket)
         if domain:
             socket.router_handover = 1
             _notice_silence(socket, address)
@@ -127,6 +129,10 @@ class Router:
             return None
         # A message of zmq arrives whole: the rest of it is there.
         return peer, _rest(self.socket) if _get(self.socket, _RCVMORE) else []
+
+    def refused(self) -> int:
+        """How often somebody has knocked whose keys are wrong, or who has none. To be asked now and then."""
+        return self._knocks.count() if self._knocks is not None else 0
 
     def more(self) -> bool:
         """Would :meth:`receive` give something? Half the cost of having it find nothing."""
@@ -207,6 +213,33 @@ class Monitor:
                 found.append(DOWN if event == zmq.EVENT_DISCONNECTED else REFUSED)
 
 
+class Knocks:
+    """Counts those who are turned away at a socket with keys: by the doorkeeper, or by zmq itself before that.
+
+    zmq notes each; nobody is woken for it, and the notes are counted when somebody wants to know.
+    """
+
+    def __init__(self, watched: zmq.Socket[bytes]) -> None:
+        self._seen = 0
+        # Not those that hang up before it is known who they are: so ends any connection that is cut early.
+        events = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+        address = f"inproc://knocks-{id(watched)}"
+        watched.monitor(address, events)
+        self._socket = watched.context.socket(zmq.PAIR)
+        self._socket.linger = self._socket.rcvhwm = 0  # with a bound, whoever notes waits when it is reached
+        self._socket.connect(address)
+
+    def count(self) -> int:
+        """How many there have been."""
+        while True:
+            try:
+                _receive(self._socket, _NOW)
+            except zmq.Again:
+                return self._seen
+            _rest(self._socket)
+            self._seen += 1
+
+
 # pyzmq's compiled socket, without the layer of Python over it: a tenth of the time for a small frame.
 _send = zmq.backend.Socket.send
 _receive = zmq.backend.Socket.recv
@@ -248,22 +281,18 @@ class Doorkeeper:
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], domains: dict[str, list[bytes]]) -> None:
         from zmq.auth.thread import ThreadAuthenticator  # with asyncio: only where there are keys to look at
 
-        self.refused = 0  #: those who had another key
         self._authenticator = ThreadAuthenticator(context, log=logging.getLogger("parpool.keys"))
         self._authenticator.start()
         for domain, keys in domains.items():
-            self._authenticator.configure_curve_callback(domain, self._Keys(self, keys))
+            self._authenticator.configure_curve_callback(domain, self._Keys(keys))
 
     class _Keys:
-        def __init__(self, keeper: Doorkeeper, keys: list[bytes]) -> None:
-            self._keeper = keeper
+        def __init__(self, keys: list[bytes]) -> None:
             self._keys = keys
 
         def callback(self, domain: str, key: bytes) -> bool:
             """May who has this key come in?"""
-            known = key in self._keys
-            self._keeper.refused += not known
-            return known
+            return key in self._keys
 
     def close(self) -> None:
         """Let in nobody more."""

@@ -92,7 +92,6 @@ class PaperPorts:
 
     lane_path = work_address = control_address = ""
     public = b""
-    refused = 0
 
     def __init__(self) -> None:
         self.peers: dict[bytes, Peer] = {}
@@ -103,6 +102,9 @@ class PaperPorts:
         self.clients, self.heart = Socket(self, CLIENTS), Socket(self, HEART)
         self.work, self.control = self._work.receive, self._control.receive
         self.more_work = self._work.more
+
+    def refused(self) -> int:
+        return 0
 
     def poll(self, timeout: float | None) -> list[str]:
         return [kind for kind, box in self.inbox.items() if box]

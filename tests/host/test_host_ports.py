@@ -92,7 +92,7 @@ def test_on_one_machine(session: Session, context: Context) -> None:
         dealers.append(dealer := context.dealer(ports.addresses[name], "peer"))
         dealer.send(name.encode(), [b"frame"])
         assert hears(ports) == (NAMES[name], b"peer", [name.encode(), b"frame"])
-    assert ports.refused == 0
+    assert ports.refused() == 0
     ports.close()
     ports.close()
 
@@ -148,13 +148,13 @@ def test_by_tcp_everybody_has_a_key_for_what_is_theirs(session: Session, context
     ]:
         assert ports.addresses[port].startswith("tcp://127.0.0.1:")
         for who in ("strangers", "engines", "clients"):
-            refused = ports.refused
+            refused = ports.refused()
             dealers.append(dealer(context, ports, port, who))
             if who in allowed:
                 assert hears(ports) == (NAMES[port], who.encode(), [port.encode()])
                 continue
             deadline = time.monotonic() + 5
-            while ports.refused == refused:
+            while ports.refused() == refused:
                 assert time.monotonic() < deadline, f"{who} knock at {port}, and nobody says no"
                 assert ports.poll(0.01) == []
     ports.close()

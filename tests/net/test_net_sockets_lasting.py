@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -164,17 +165,17 @@ def test_keys_open_their_own_doors(guarded: Guarded, other: Context) -> None:
         ("both", keypair(), False),
     ]:
         router = guarded.sockets[domain]
-        refused = guarded.keeper.refused
+        refused = router.refused()
         dealer = other.dealer(router.address, "peer", host_key=guarded.public, keys=keys)
         monitor = dealer.connect()
         if let_in:
             await_change(monitor, UP)
             dealer.send(b"hello")
             assert await_message(router) == (b"peer", [b"hello"])
-            assert guarded.keeper.refused == refused
+            assert router.refused() == refused
         else:
             await_change(monitor, REFUSED)
-            assert router.receive() is None and guarded.keeper.refused > refused
+            assert router.receive() is None and router.refused() > refused
         dealer.socket.close()
 
 
@@ -182,6 +183,7 @@ def test_no_key_at_all(guarded: Guarded, other: Context) -> None:
     router = guarded.sockets["both"]
     plain = other.dealer(router.address, "plain", keys=(b"", b""))
     await_change(plain.connect(), REFUSED)
+    assert router.refused() == 1
     wrong = other.dealer(router.address, "wrong", host_key=keypair()[0], keys=guarded.engines)
     wrong.connect()
     wrong.send(b"hello")
@@ -190,6 +192,21 @@ def test_no_key_at_all(guarded: Guarded, other: Context) -> None:
     good.send(b"hello")
     assert await_message(router) == (b"good", [b"hello"])
     assert router.receive() is None
+    deadline = time.monotonic() + 10
+    while router.refused() < 2:
+        assert time.monotonic() < deadline, "another server's key is not counted"
+        time.sleep(0.01)
+
+
+def test_who_only_looks_whether_somebody_listens_is_not_counted(guarded: Guarded, other: Context) -> None:
+    router = guarded.sockets["both"]
+    port = int(router.address.rpartition(":")[2])
+    for _ in range(20):
+        socket.create_connection(("127.0.0.1", port)).close()
+    good = other.dealer(router.address, "good", host_key=guarded.public, keys=guarded.engines)
+    good.connect()
+    good.send(b"hello")
+    assert await_message(router) == (b"good", [b"hello"]) and router.refused() == 0
 
 
 def test_the_doorkeeper_ends(context: Context) -> None:
