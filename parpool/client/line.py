@@ -9,10 +9,12 @@ from typing import Any
 
 from ..errors import AuthenticationError, ControllerLost
 from ..net.heart import Heart
-from ..net.sockets import DOWN, UP, Context, Poller
+from ..net.sockets import DOWN, REFUSED, SHUT, UP, Context, Poller
 from ..net.wake import Wake
 from ..wire.messages import encode
 from ..wire.requests import Stamp
+
+SHUT_OUT = 5  #: handshakes that end early until this is not taken for a controller that is just being started
 
 
 class Line:
@@ -27,6 +29,7 @@ class Line:
         self.turn = 0  #: how many hellos were said
         self._said = 0  #: messages since the last
         self._met = False  #: was there ever somebody?
+        self._shut = 0  #: handshakes that have ended early
         self._down_since: float | None = monotonic()
         keys = (connection.public_key.encode(), connection.secret_key.encode())
         host_key = connection.server_key.encode()
@@ -75,9 +78,10 @@ class Line:
             if change is UP:
                 again = self._met
                 self._met, self._down_since = True, None
-            elif change is DOWN:
+            elif change in (DOWN, SHUT):
                 self._down_since = self._down_since or monotonic()
-            else:
+                self._shut += change is SHUT
+            if change is REFUSED or (self._shut >= SHUT_OUT and not self._met):
                 raise AuthenticationError(
                     f"the controller at {self._connection.addresses['client']} does not let in this key: the "
                     f"connection file {self._of_path()}is not of the controller that runs there"

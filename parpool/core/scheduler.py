@@ -146,34 +146,10 @@ class Scheduler(Returns):
         if engine is None:
             return effects
         running = next(iter(engine.held), None)
-        back: list[Task] = []
-        through: list[Task] = []
-        for task_id, item in rests:
-            task = _asked(engine, task_id)
-            if task is None:
-                continue
-            if item == task.first and not item:
-                back.append(task)  # nothing of it has begun
-                continue
-            task.state = SENT
-            if task.first <= item < task.count:
-                back += self._cut(engine, task, item)
-                if item == task.first:  # all that had begun of it has ended meanwhile, and so has what is left of it
-                    through.append(task)
-            task.aborting = False  # the items that it still has have begun
-        back += [task for task_id in ids if (task := _asked(engine, task_id)) is not None]
-        for task in reversed(back):
-            if task.engine is not None:
-                self._dispatch.release(engine, task)
-            self._ledger.queue(task, effects, front=True)
-        for task in through:
-            del engine.held[task.id]
-            engine.load -= task.cost
-            engine.limited -= task.limit is not None
-            self._ledger.end(task, True, id, effects)
+        self._take_back(engine, ids, rests, effects)
         for task_id in kept:
-            task = _asked(engine, task_id)
-            if task is not None:
+            task = engine.held.get(task_id)
+            if task is not None and task.state == REVOKING:
                 task.state = SENT
                 task.aborting = False
                 if next(iter(engine.held)) != task_id:
@@ -345,14 +321,6 @@ class Scheduler(Returns):
         self._ledger.queue(task, effects)
         return True
 
-    def _cut(self, engine: Engine, task: Task, item: int) -> list[Task]:
-        """Make the items of a running task from ``item`` on tasks of their own, one for each idle engine."""
-        engine.load -= task.cost
-        parts = self._ledger.parts.cut(task, item, len(self._dispatch.idle) or 1)
-        engine.load += task.cost
-        self.tasks.update((part.id, part) for part in parts)
-        return parts
-
     # -- the ends of tasks ------------------------------------------------------------------------------------
 
     def _lose(self, task: Task, engine: Engine, item: int, effects: Effects, detail: object) -> None:
@@ -371,8 +339,3 @@ class Scheduler(Returns):
                 self._ledger.drop(task, (LOST, engine.id, detail), effects, overdue)
                 return
         self._ledger.queue(task, effects, front=True, otherwise=(LOST, engine.id, detail))
-
-
-def _asked(engine: Engine, id: int) -> Task | None:
-    task = engine.held.get(id)
-    return task if task is not None and task.state == REVOKING else None

@@ -72,6 +72,8 @@ class Engine:
         self._more = False  #: does the host have more for this engine than the last message?
         self._needs = b""  #: key of the code that the main thread waits for
         self._begun = -1  #: id of the task that was taken from those that wait, until its outcome is noted
+        self._cut = (-1, 0)  #: id of a task that was given back in part while it ran, and the first item that went
+        self._telling = threading.Lock()  #: what is held is told as it is at one moment, or given back
         self.current = -1  #: id of the task whose code is running
         self.item = 0  #: the item of it
         #: the running task whose items end separately, and the numbers of those that have not begun. An iterator, so
@@ -93,7 +95,7 @@ class Engine:
     def serve(self) -> None:
         """Run tasks until told to stop. Raises ProtocolError where the host refuses this engine."""
         with self._wire:
-            self._mail.send(self._hello(None))
+            self._mail.send(self._hello(None, []))
             while True:
                 if not self._calls:
                     if self._more and self._mail.look(self._take_in):
@@ -114,9 +116,9 @@ class Engine:
                         self._wire.acquire()
                         self.busy = False
 
-    def _hello(self, held: list[int] | None, first: int = 1, last: int = 0) -> bytes:
+    def _hello(self, held: list[int] | None, rests: list[tuple[int, int]], first: int = 1, last: int = 0) -> bytes:
         hostname = socket.gethostname() if self._mail.lasting else ""
-        return encode(Hello(PROTOCOL, __version__, os.getpid(), hostname, held, first, last, self._said))
+        return encode(Hello(PROTOCOL, __version__, os.getpid(), hostname, held, first, last, self._said, rests))
 
     def fail(self, error: BaseException) -> None:
         """Say that this engine cannot serve, because its initializer raised."""
@@ -228,6 +230,8 @@ class Engine:
                 self.namespace.learn(message.functions, message.forget)
             body = 1
             for call in message.calls:
+                if call.id == self._cut[0]:  # another life of it
+                    self._cut = (-1, 0)
                 if call.frames:
                     # A frame that was announced and is not there makes a payload that cannot be opened.
                     payload = frames[body] if body < len(frames) else b""
@@ -242,6 +246,7 @@ class Engine:
         elif isinstance(message, Begin):
             if message.said == self._said:
                 self._taken = 0
+                self._warden.go_on()
         elif isinstance(message, Refused):
             raise ProtocolError(f"the host refuses this engine: {message.reason}")
 
@@ -257,23 +262,25 @@ class Engine:
 
     def _introduce(self) -> None:
         """Say what this engine holds, and again what may not have arrived. Under the wire lock."""
-        # In this order, as tasks go from one to the other; and before the flush, which sends what ends meanwhile.
-        held = list(self._waiting)
-        if self._begun >= 0:
-            held.append(self._begun)
+        with self._telling:
+            # In this order, as tasks go from one to the other; and before the flush, which sends what ends meanwhile.
+            held = list(self._waiting)
+            begun, cut = self._begun, self._cut
+            if begun >= 0:
+                held.append(begun)
+            self._said += 1
+            self._taken = None
         self._flush_late()
-        self._said += 1
-        self._taken = None
-        self._mail.introduce(partial(self._hello, held))
+        self._mail.introduce(partial(self._hello, held, [cut] if cut[0] == begun >= 0 else []))
         if self._needs:
             self._mail.send(encode(Need(self._needs)))
 
     def _on_interrupt(self, signum: int, frame: object) -> None:
         # Ctrl-C at a terminal reaches engines too, and is the parent's to answer; one without a parent ends.
         if self.current < 0:
-            if self._break < 0 and self._mail.lasting:
+            if self._break < 0 and self._overdue[0] < 0 and self._mail.lasting:
                 self.end_by_signal()
-            self._break = -1  # what was to be broken off has ended meanwhile
+            self._break, self._overdue = -1, (-1, 0)  # what was to be broken off has ended meanwhile
             return
         if (self.current, self.item) == self._overdue:
             self._overdue = (-1, 0)
@@ -333,20 +340,22 @@ class Engine:
     def give_back(self, ids: list[int], whole: bool) -> GivenBack | None:
         """Take back tasks, and, unless they are to stay ``whole``, items of the running one, that have not begun.
 
-        None where a controller is about to hear what this engine holds: it asks again.
+        None where a controller is about to hear what this engine holds: not before it has.
         """
         self.look()  # they may still be in the socket
-        if self._taken is None:
-            return None
-        answer = GivenBack([], [], [])
-        for id in ids:
-            if self._waiting.pop(id, None) is not None:
-                answer.ids.append(id)
-            elif not whole and self.items[0] == id and (rest := list(self.items[1])):
-                answer.rests.append((id, rest[0]))
-            else:
-                answer.kept.append(id)
-        return answer
+        with self._telling:
+            if self._taken is None:
+                return None
+            answer = GivenBack([], [], [], self._said)
+            for id in ids:
+                if self._waiting.pop(id, None) is not None:
+                    answer.ids.append(id)
+                elif not whole and self.items[0] == id and (rest := list(self.items[1])):
+                    answer.rests.append((id, rest[0]))
+                    self._cut = id, rest[0]
+                else:
+                    answer.kept.append(id)
+            return answer
 
     def break_off(self) -> bool:
         """Mark what runs now to be broken off; False where nothing does."""
@@ -356,7 +365,10 @@ class Engine:
     def overdue(self, id: int, item: int) -> bool:
         """Mark an item of a task as over its time; False where it does not run any more."""
         self._overdue = (id, item)
-        return (self.current, self.item) == self._overdue
+        if (self.current, self.item) == self._overdue:
+            return True
+        self._overdue = (-1, 0)
+        return False
 
 
 def main(settings: EngineSettings, initializer: Any = None, initargs: tuple[Any, ...] = ()) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..net import deaths
-from ..net.sockets import DOWN, UP, Monitor, Poller
+from ..net.sockets import DOWN, SHUT, UP, Monitor, Poller
 from ..net.wake import Wake
 from ..options import EngineSettings
 from ..shm.session import sweep
@@ -48,6 +48,7 @@ class Warden(threading.Thread):
         self._met: set[Monitor] = set()  #: those whose connections were made at least once
         self._alone_since: float | None = monotonic() if mail.lasting else None  #: without a controller
         self._to_look = False  #: the main thread was at the work socket
+        self._revokes: list[Revoke] = []  #: not answered yet
         self._wake = Wake()
         self._watching = False
         self._ending = False
@@ -61,6 +62,11 @@ class Warden(threading.Thread):
             except BaseException:  # of a signal handler, between the two
                 self._watching = False
                 raise
+
+    def go_on(self) -> None:
+        """The controller has heard what the engine holds: what it asks back can be given."""
+        if self._revokes:
+            self._wake.set()
 
     def end(self) -> None:
         """End the thread, and wait for its end."""
@@ -95,6 +101,7 @@ class Warden(threading.Thread):
                 self._wake.clear()
             while (frames := self._control.receive(wait=False)) is not None:
                 self._obey(frames)
+            self._give_back()
             if self._to_look and (self._engine.look() or self._engine.receiving):
                 self._to_look = False
             if self._watching:
@@ -141,7 +148,7 @@ class Warden(threading.Thread):
                     log.info("engine %s has met its controller", self._settings.uid)
                 self._met.add(monitor)
                 self._alone_since = None
-            elif change is DOWN:
+            elif change in (DOWN, SHUT):
                 self._alone_since = self._alone_since or monotonic()
             else:
                 log.error("the controller at %s does not let in the key of this engine", self._settings.control)
@@ -152,15 +159,23 @@ class Warden(threading.Thread):
         sweep()
         os._exit(ORPHANED)
 
+    def _give_back(self) -> None:
+        # They stay in the list until they are answered, so that :meth:`go_on` never misses one.
+        while self._revokes:
+            answer = self._engine.give_back(self._revokes[0].ids, self._revokes[0].whole)
+            if answer is None:
+                return
+            del self._revokes[0]
+            self._control.send(encode(answer))
+
     def _obey(self, frames: list[bytes]) -> None:
         try:
             order = to_control(frames[0])
         except MalformedFrame:
             return
         if isinstance(order, Revoke):
-            answer = self._engine.give_back(order.ids, order.whole)
-            if answer is not None:
-                self._control.send(encode(answer))
+            self._revokes.append(order)
+            self._give_back()
         elif isinstance(order, Noted):
             self._engine.noted(order.number)
         elif isinstance(order, Look):

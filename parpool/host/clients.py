@@ -138,6 +138,7 @@ class Clients:
         self._station.away.pop(address, None)
         self._station.pulse.watch(address)
         door.turn, door.heard = hello.turn, 0
+        self._asked.discard(address)
         self._send(address, Welcome(door.number, self._instance, again, self._station.fellows(), door.next, hello.turn))
         door.again()
 

@@ -35,7 +35,7 @@ from ..wire.messages import (
 )
 from .blobs import Blobs
 from .deeds import Deeds
-from .members import Crew, Member, Members
+from .members import Crew, Death, Member, Members
 from .orders import Orders
 from .wires import Wires
 
@@ -209,16 +209,7 @@ class Desk:
             pass
         self._receive_control()
         for death in self.members.bury(gone, silent):
-            self._perform(
-                self.scheduler.engine_lost(
-                    death.member.id,
-                    monotonic(),
-                    reports=death.reports,
-                    running=death.running,
-                    known=death.known,
-                    detail=death.detail,
-                )
-            )
+            self._mourn(death)
             if self.members.staff.broken:
                 self.on_broken(death.member.failure or f"engines die before they are ready: {death.detail}. {HINT}")
         if not self._closing:
@@ -226,6 +217,19 @@ class Desk:
         elif not self.members:
             self._all_ended()
         self.on_change()
+
+    def _mourn(self, death: Death) -> None:
+        """What an engine held has ended with it, or goes elsewhere."""
+        self._perform(
+            self.scheduler.engine_lost(
+                death.member.id,
+                monotonic(),
+                reports=death.reports,
+                running=death.running,
+                known=death.known,
+                detail=death.detail,
+            )
+        )
 
     def _hire(self) -> None:
         """Fill vacant places; where the system gives no process now, later."""

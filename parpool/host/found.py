@@ -9,7 +9,7 @@ that engine is back, or it never began.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 KEPT = 1 << 20  #: tasks of which outcomes are kept for clients that are still to come
 KEPT_FOR = 600.0  #: seconds
+WENT = "its engine was lost, and the controller that knew how is, too"
 
 
 class _Report:
@@ -52,9 +53,15 @@ class LostAndFound:
         self._excluded: dict[int, set[int]] = {}  #: task: engines that would not run it
         self.past = Past()
 
-    def claim(self, engine: int, tasks: Iterable[int]) -> None:
-        """An engine holds tasks that nobody has submitted here."""
-        self._holders.update((id, engine) for id in tasks if id >> SHIFT)  # not the controller's own
+    def claim(self, engine: int, tasks: Iterable[int], cuts: Mapping[int, int]) -> None:
+        """An engine holds tasks that nobody has submitted here; of those in ``cuts`` the items before this one alone."""
+        for id in tasks:
+            item = cuts.get(id)
+            if id >> SHIFT and item != 0:  # not the controller's own
+                self._holders[id] = engine
+                if item is not None:
+                    self.past.cuts[id] = min(item, self.past.cuts.get(id, item))
+                    self._station.journal.cut(id, item)
 
     def keep(self, engine: int, outcomes: Iterable[Any], source: Source | None) -> None:
         """An engine reports on tasks that nobody has submitted here."""
@@ -87,11 +94,41 @@ class LostAndFound:
         door.flush()  # so that all that is on its way is among what is not acknowledged
         on_the_way = _ids(door) if tasks else frozenset()
         new = [task for task in tasks if task.id not in on_the_way and not any(map(alive.__contains__, self._of(task)))]
+        new = [task for task in new if not self._is_over(door, task)]
         return [part for task in new for part in self._parts(task) if not self._has_begun(door, part)]
 
     def _of(self, task: Task) -> Iterable[int]:
         """The ids under which a task may be scheduled here."""
         return self._station.scheduler.parts_of(task.id)
+
+    def _is_over(self, door: Door, task: Task) -> bool:
+        """End what engines that were lost took with them; True where that is all of a task."""
+        past, ended = self.past, vars(task).get("ended", frozenset())
+        over: dict[int, int] = {}
+        for id, first in [(task.id, 0), *((id, items[0]) for id, items in past.parts.get(task.id, {}).items())]:
+            engine, end = past.over.pop(id, (-1, 0))
+            reported = {report.outcome.item for report in self._reports.get(id, ())}
+            items = range(max(first, task.first), min(end, task.count))
+            over.update((item, engine) for item in items if item not in ended and item not in reported)
+        if not over:
+            return False
+        station = self._station
+        endings = [(Ending(LOST, item, engine, WENT), engine) for item, engine in sorted(over.items())]
+        ended = ended | over.keys()
+        task.failed = True
+        if all(item in ended for item in range(task.first, task.count)):
+            station.on_submitted([task])
+            effects = station.scheduler.ended_before(task, False, endings[-1][1])
+            for ending, engine in endings:
+                station.deeds.deliver(task, ending, engine)
+            station.perform(effects)
+            return True
+        for ending, engine in endings:
+            door.deliver(task, ending, engine)
+        while task.first in ended:
+            task.first += 1
+        vars(task)["ended"] = frozenset(item for item in ended if item > task.first)
+        return False
 
     def _parts(self, task: Task) -> list[Task]:
         """A task, or its parts, where it was cut before."""
@@ -108,7 +145,7 @@ class LostAndFound:
         station, id = self._station, task.id
         given = self.past.given.pop(id, None)
         reports = self._reports.pop(id, [])
-        holder = self._holders.pop(id, None)
+        holder = claimed = self._holders.pop(id, None)
         excluded = self._excluded.pop(id, None)
         if excluded:
             task.excluded = (task.excluded or frozenset()) | excluded
@@ -128,6 +165,9 @@ class LostAndFound:
             for report in reports:
                 station.hall.source = report.source
                 station.perform(station.scheduler.outcomes(holder, [report.outcome], monotonic()))
+            if claimed is None and station.members.by_id[holder].joined:
+                # It has said all that it has; the rest was given back, and nobody heard of it.
+                station.perform(station.scheduler.not_held(holder, task, monotonic()))
         elif not self._end_without(holder, door, task, reports):
             return False
         for report in reports:
@@ -148,6 +188,7 @@ class LostAndFound:
                     door.deliver(task, report.outcome, engine)
                 return False
             success = False
+        station.journal.over(engine, {task.id: task.count})
         station.on_submitted([task])
         effects = station.scheduler.ended_before(task, success, engine)
         for report in heard:
@@ -155,8 +196,7 @@ class LostAndFound:
             station.deeds.deliver(task, report.outcome, engine)
         station.hall.source = None
         for item in range(task.first + len(heard), task.count):
-            why = "its process is gone, and the controller that knew how is, too"
-            station.deeds.deliver(task, Ending(LOST, item, engine, why), engine)
+            station.deeds.deliver(task, Ending(LOST, item, engine, WENT), engine)
         station.perform(effects)
         return True
 

@@ -11,10 +11,12 @@ import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 FULL = 8 * 2**20  #: bytes of a file after which the other one is begun
+OVER = 1 << 16  #: tasks that engines took with them, and that are still told of in later files
 
 
 @dataclass
@@ -26,6 +28,8 @@ class Past:
     given: dict[int, int] = field(default_factory=dict)  #: the engine that a task was given to last
     #: of a task that was cut, the items of its parts that were given to an engine: whole, part, first item and count
     parts: dict[int, dict[int, tuple[int, int]]] = field(default_factory=dict)
+    #: of a task, or a part, that an engine took with it: that engine, and the first item that had not begun there
+    over: dict[int, tuple[int, int]] = field(default_factory=dict)
     cuts: dict[int, int] = field(default_factory=dict)  #: of a task, or a part, that was cut: the first item that went
 
 
@@ -38,6 +42,7 @@ class Journal:
         self._fd = -1
         self._size = 0
         self._engines: dict[int, str] = {}  #: lines of those that serve
+        self._over: dict[int, tuple[int, int]] = {}  #: as in :class:`Past`, the last ones
         self._turned = False
         self.failed: str = ""  #: why nothing is written any more
 
@@ -54,6 +59,7 @@ class Journal:
         written = self._written()
         self._turn = self._paths.index(written[-1]) if written else 0
         self._engines = {id: _joined(id, *engine) for id, engine in past.engines.items()}
+        self._over = dict(past.over)
         self._open(os.O_APPEND)
 
     def _written(self) -> list[Path]:
@@ -74,6 +80,16 @@ class Journal:
         """It does not any more."""
         if self._engines.pop(id, None) is not None:
             self._write(f"L {id}\n")
+
+    def over(self, id: int, ends: Mapping[int, int]) -> None:
+        """An engine was lost, and what these tasks, or parts, had before the named items is over."""
+        if ends:
+            for task, end in ends.items():
+                self._over.pop(task, None)
+                self._over[task] = id, end
+            for task in list(islice(self._over, max(0, len(self._over) - OVER))):
+                del self._over[task]
+            self._write(f"X {id} {' '.join(f'{task} {end}' for task, end in ends.items())}\n")
 
     def given(self, id: int, tasks: Iterable[int]) -> None:
         """An engine is given tasks."""
@@ -102,6 +118,8 @@ class Journal:
                     if task.whole is not None:
                         self.part(task.id, task.whole, task.first, task.count)
                 self._write(f"G {id} {' '.join(map(str, engine.held))}\n")
+            for task, (id, end) in self._over.items():
+                self._write(f"X {id} {task} {end}\n")
 
     def close(self, remove: bool) -> None:
         """Close the file; ``remove``: there is nothing to be followed."""
@@ -157,13 +175,18 @@ def _read(path: Path, past: Past) -> None:
                 return  # it was killed while it wrote, and the message was not sent
             with suppress(ValueError, IndexError):  # a torn line, and another behind it
                 what, id, *rest = line.split()
-                if what in "JGL":
+                if what in "JGLX":
                     past.next = max(past.next, int(id) + 1)
                 if what == "G":
                     past.given.update(dict.fromkeys(map(int, rest), int(id)))
                 elif what == "Q":
                     for task in rest:
                         past.given.pop(int(task), None)
+                elif what == "X":
+                    numbers = list(map(int, rest))
+                    past.over.update(
+                        (task, (int(id), end)) for task, end in zip(numbers[::2], numbers[1::2], strict=False)
+                    )
                 elif what == "P":
                     past.parts.setdefault(int(id), {})[int(rest[0])] = (int(rest[1]), int(rest[2]))
                 elif what == "C":

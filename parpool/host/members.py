@@ -54,6 +54,7 @@ class Member:
         "unsure",
         "given_up",
         "hello",
+        "said",
     )
 
     def __init__(self, uid: str, id: int, recorder: str | None, pid: int) -> None:
@@ -72,6 +73,7 @@ class Member:
         self.hostname = ""  #: of another machine, or of this one where engines come by themselves
         self.receipts = Receipts()
         self.sent: int | None = None  #: messages with tasks since it was told to begin; None: they are not counted
+        self.said: int | None = 0  #: the last hello that it was told to begin after; None: there was none yet
         self.hello: messages.Hello | None = None  #: what it has said, and is still to be borne out by reports
         self.given_up: frozenset[int] = frozenset()  #: tasks that it held when it was taken for lost
         self.unsure = False  #: may it be that it has not heard that?

@@ -16,7 +16,7 @@ from time import monotonic
 from typing import Any
 
 from ..core.effects import Effects
-from ..core.state import REVOKING, Task
+from ..core.state import Task
 from ..errors import ProtocolError, SerializationError
 from ..net.heart import Pulse
 from ..shm.session import Session
@@ -24,13 +24,14 @@ from ..status import ERROR, OK, OVERTIME, UNMET
 from ..wire import messages
 from ..wire.failure import pack_failure
 from ..wire.messages import Begin, Die, Done, GivenBack, Hello, MalformedFrame, Noted, Outcome, Revoke, Stop, encode
+from ..wire.requests import SHIFT
 from ..wire.requests import Who as WhoIsThere
 from .found import LostAndFound
 from .greetings import Greetings
 from .guests import Guests
 from .journal import Journal, Past
 from .lobby import Lobby
-from .members import Member
+from .members import Death, Member
 from .ports import CLIENTS, HEART, PORTS, Ports
 from .watcher import StationDeeds
 
@@ -67,6 +68,7 @@ class Station(Lobby):
         self._outside: dict[int, Callable[[], None]] = {}
         self._hold_back: dict[bytes, None] = {}  #: engines that are still at what was given up
         self._asked: dict[bytes, None] = {}  #: those that were asked since the last beat, and have not said so yet
+        self._leaving: dict[str, None] = {}  #: engines that have said farewell
         self.journal = journal
         super().__init__(self._guests, 0, policy=policy)
         self._guests.send_die = self._kill
@@ -128,7 +130,10 @@ class Station(Lobby):
             self._ask_now()
             if self._to_ask:  # their connection is still being made
                 timeout = ASK_AGAIN if timeout is None else min(timeout, ASK_AGAIN)
-        super().step(timeout)
+        super().step(0 if self._leaving else timeout)
+        if self._leaving:
+            leaving, self._leaving = self._leaving, {}
+            self._lose(list(leaving))
         self.hall.flush()
         self.on_done()
 
@@ -207,6 +212,7 @@ class Station(Lobby):
         if message.held is None or message.protocol != messages.PROTOCOL:
             self._welcome(member, message)
             return
+        member.said = None
         member.given_up = frozenset() if ghost is None else ghost[1]
         self.scheduler.engine_awaited(member.id, monotonic())
         self._hear_hello(member, message)
@@ -224,7 +230,7 @@ class Station(Lobby):
     def _await_engine(self, id: int, uid: str, pid: int, hostname: str) -> None:
         member = self.members.admit(uid, pid, self.session.path(uid), id)
         member.hostname, member.sent = hostname, 0
-        member.receipts.next = None  # until it has said what it has
+        member.receipts.next = member.said = None  # until it has said what it has
         self.pulse.watch(member.address)
         self.scheduler.engine_awaited(id, monotonic())
         if hostname == socket.gethostname() and pid:
@@ -257,6 +263,7 @@ class Station(Lobby):
         member.known.clear()  # what was on its way is lost
         self._begin(member, hello)
         tasks, held = self.scheduler.tasks, self.scheduler.engines[member.id].held
+        self._note_cuts(member, hello.rests)
         given_up = {id for id in hello.held if id in member.given_up or (id in tasks and id not in held)}
         if given_up:
             # Some of it may run elsewhere, and what is reported of it is not to be taken for that: it joins when it is
@@ -268,16 +275,17 @@ class Station(Lobby):
             member.joined = True
             self.journal.joined(member.id, member.uid, member.pid, member.hostname)
             member.given_up = frozenset()
-            self.lost_and_found.claim(member.id, [id for id in hello.held if id not in self.scheduler.tasks])
+            mine = [id for id in hello.held if id not in tasks]
+            self.lost_and_found.claim(member.id, mine, {id: item for id, item in hello.rests if id in mine})
         self._draw_near(member)
-        self._perform(self.scheduler.engine_returned(member.id, hello.held, monotonic()))
+        self._perform(self.scheduler.engine_returned(member.id, hello.held, monotonic(), hello.rests))
         if self.scheduler.engines[member.id].stopped:
             self._wires.send(member, encode(Stop()))  # it may not have heard
         self.on_change()
 
     def _begin(self, member: Member, hello: Hello) -> None:
         """From here on it takes what it is sent; nothing that was sent before."""
-        member.sent, member.unsure = 0, True
+        member.sent, member.unsure, member.said = 0, True, hello.said
         self._wires.send(member, encode(Begin(hello.said)))
 
     def _draw_near(self, member: Member) -> None:
@@ -332,12 +340,17 @@ class Station(Lobby):
         return super()._report(member, outcomes)
 
     def _given_back(self, member: Member, answer: GivenBack) -> None:
-        held = self.scheduler.engines[member.id].held if member.id in self.scheduler.engines else {}
-        for id, item in answer.rests:
-            task = held.get(id)
-            if task is not None and task.state == REVOKING and 0 < item and task.first <= item < task.count:
-                self.journal.cut(id, item)
+        if answer.said != member.said:
+            return  # its hello has told of this, or will
+        self._note_cuts(member, answer.rests)
         super()._given_back(member, answer)
+
+    def _note_cuts(self, member: Member, rests: Iterable[tuple[int, int]]) -> None:
+        held = self.scheduler.engines[member.id].held if member.id in self.scheduler.engines else {}
+        for id, item in rests:
+            task = held.get(id)
+            if task is not None and 0 < item and task.first <= item < task.count:
+                self.journal.cut(id, item)
 
     def _note(self, member: Member) -> None:
         """Let an engine forget what has arrived."""
@@ -349,7 +362,7 @@ class Station(Lobby):
     def _farewell(self, member: Member, failure: bytes) -> None:
         super()._farewell(member, failure)
         self._guests.told[member.uid] = f"pid {member.pid} has left"
-        self._lose([member.uid])
+        self._leaving[member.uid] = None  # not at once: others may say so in what is heard first
 
     def _lose(self, gone: list[str], silent: bool = False) -> None:
         for uid in gone:
@@ -364,6 +377,15 @@ class Station(Lobby):
         super()._lose(gone, silent)
         tasks = self.scheduler.tasks
         self.journal.taken_back([id for id in held if id in tasks and tasks[id].engine is None])
+
+    def _mourn(self, death: Death) -> None:
+        id = death.member.id
+        held = list(self.scheduler.engines[id].held.values()) if id in self.scheduler.engines else []
+        super()._mourn(death)
+        alive = self.scheduler.tasks
+        # What an engine has begun does not run again though its client has not heard yet how it ended.
+        ends = ((task.id, task.first if task.id in alive else task.count) for task in held if task.id >> SHIFT)
+        self.journal.over(id, {task: end for task, end in ends if end})
 
     def _held_by(self, uid: str) -> list[int]:
         member = self.members.by_address.get(uid.encode())

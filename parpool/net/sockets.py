@@ -29,8 +29,16 @@ _EVENTS = int(zmq.EVENTS)
 LONGEST_POLL = 1e6  #: seconds
 SILENCE = 10_000  #: ms after which a connection by tcp is dead of which nothing is heard
 
-#: what becomes of a connection
-UP, DOWN, REFUSED = "up", "down", "refused"
+#: what becomes of a connection; SHUT: it has ended in its handshake, as where the other side is killed, or does not
+#: have the key that is expected of it
+UP, DOWN, REFUSED, SHUT = "up", "down", "refused", "shut"
+_CHANGES = {
+    int(zmq.EVENT_HANDSHAKE_SUCCEEDED): UP,
+    int(zmq.EVENT_DISCONNECTED): DOWN,
+    int(zmq.EVENT_HANDSHAKE_FAILED_AUTH): REFUSED,
+    int(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL): REFUSED,
+    int(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL): SHUT,
+}
 
 
 class Context:
@@ -192,13 +200,11 @@ class Monitor:
     """Tells what becomes of the connection of a socket. It is closed with the socket."""
 
     def __init__(self, watched: zmq.Socket[bytes]) -> None:
-        events = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
-        events |= zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-        self.socket: zmq.Socket[bytes] = watched.get_monitor_socket(events)
+        self.socket: zmq.Socket[bytes] = watched.get_monitor_socket(sum(_CHANGES))
         self.socket.linger = 0
 
     def changes(self) -> list[str]:
-        """What has come about since the last call: :data:`UP`, :data:`DOWN`, :data:`REFUSED`."""
+        """What has come about since the last call: :data:`UP`, :data:`DOWN`, :data:`REFUSED`, :data:`SHUT`."""
         found: list[str] = []
         while True:
             try:
@@ -207,10 +213,7 @@ class Monitor:
                 return found
             _rest(self.socket)
             (event,) = struct.unpack_from("=H", frame)  # pyzmq's own way to say it imports asyncio
-            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                found.append(UP)
-            else:
-                found.append(DOWN if event == zmq.EVENT_DISCONNECTED else REFUSED)
+            found.append(_CHANGES[event])
 
 
 class Knocks:

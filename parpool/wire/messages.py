@@ -121,6 +121,8 @@ class Hello(msgspec.Struct, array_like=True, tag=10):
     first: int = 1  #: the number of the first :class:`Done` that was not :class:`Noted`
     last: int = 0  #: the number of the last
     said: int = 0  #: how often it has said this
+    #: of those that it holds and has given back in part, the first item that it will not begin
+    rests: list[tuple[int, int]] = []
 
 
 class Done(msgspec.Struct, array_like=True, tag=11):
@@ -187,11 +189,16 @@ class Die(msgspec.Struct, array_like=True, tag=26):
 
 class GivenBack(msgspec.Struct, array_like=True, tag=22):
     """Answer to Revoke: the tasks given back, those that had begun or ended, and, of tasks in whose items the engine
-    was, the first of those items that it had not begun."""
+    was, the first of those items that it had not begun.
+
+    ``said``: how often the engine had said :class:`Hello` by then. What it has said since tells of this, too, so an
+    answer that comes later than that is not heeded.
+    """
 
     ids: list[int]
     kept: list[int]
     rests: list[tuple[int, int]] = []
+    said: int = 0
 
 
 ToEngine: TypeAlias = Work | Stop | Refused | Who | Begin

@@ -43,6 +43,7 @@ class RawClient(Peer):
     def __init__(self, context: Any, address: str, name: str = "raw") -> None:
         super().__init__(context, address, name)
         self._turn = self._number = 0
+        self._last: tuple[bytes, tuple[bytes, ...]] = (b"", ())
         self.number = 0
         self.greet()
 
@@ -58,15 +59,20 @@ class RawClient(Peer):
     def say(self, header: bytes, *frames: bytes) -> None:
         """Send a message, with its stamp."""
         self._number += 1
+        self._last = header, frames
         stamp = msgspec.msgpack.encode(requests.Stamp(self._turn, self._number))
         self._socket.send_multipart([header, *frames, stamp])
 
     def expect(self, kind: Any) -> Any:
-        """The next message of this kind."""
+        """The next message of this kind. Where something malformed was not heard, say hello and the last again."""
         while True:
             message = requests.to_client(self.hear()[0])
             if isinstance(message, kind):
                 return message
+            if isinstance(message, requests.Who):
+                header, frames = self._last
+                self.greet()
+                self.say(header, *frames)
 
     def ask(self, what: str, about: Any) -> Any:
         """The answer to a question."""

@@ -397,9 +397,12 @@ def test_engines_that_say_absurd_things_of_themselves(rig: Rig, context: Any, he
 def test_an_engine_under_the_name_of_another(rig: Rig, context: Any) -> None:
     """It has the key; what it says is taken for the other's, which is asked again and goes on."""
     (uid,) = (each["uid"] for each in rig.status()["engines"])
+    before = malformed(rig)
     engine = RawEngine(context, rig.fields("engine")["addresses"], uid)
     engine.say(fill(messages.Need, key=b"no such key"))
-    engine.hear()
+    engine.say(b"junk")
+    engine.order(b"junk")
+    until(lambda: malformed(rig) == before + 2)
     engine.close()
     serves(rig)
 

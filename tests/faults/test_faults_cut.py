@@ -49,8 +49,8 @@ def test_an_engine_that_is_cut_off_for_long(rig: Rig, harm: Harm, tmp_path: Path
     (other,) = rig.start_engines(1)
     assert ends_of(results) == list(range(20))
     wire.mend()
+    let_go(running)  # it joins when it is through with what it was in
     until(lambda: rig.client.ids == [id, other])
-    let_go(running)
     assert rig.client[id].apply_async(my_pid).get(PATIENCE) == rig.engines[0].pid
     assert lines(running) == ["0"] and Counter(lines(path)) == Counter(map(str, range(20)))
     assert rig.status()["tasks"] == 0

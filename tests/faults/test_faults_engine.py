@@ -144,9 +144,10 @@ def test_an_engine_that_is_stopped_for_long(make_rig: MakeRig, tmp_path: Path, t
     until(lambda: victim not in rig.client.ids)
     assert view.apply_sync(add, 1, 2) == 3
     os.kill(pid, signal.SIGCONT)
-    until(lambda: victim in rig.client.ids)
-    assert view.apply_async(my_pid).get(PATIENCE) != pid  # which is in that task still
+    assert view.apply_async(my_pid).get(PATIENCE) != pid  # which is in that task still, and joins when it is through
+    assert victim not in rig.client.ids
     let_go(path)
+    until(lambda: victim in rig.client.ids)
     assert rig.client[victim].apply_async(my_pid).get(PATIENCE) == pid
     assert lines(path) == ["0"] and rig.status()["malformed"] == {"clients": 0, "engines": 0, "keys": 0}
 

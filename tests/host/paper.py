@@ -90,6 +90,8 @@ class PaperEngine(Peer):
         self.waiting: dict[int, Call] = {}
         self.current: Call | None = None
         self.rest: deque[int] = deque()
+        self.cut_at: list[tuple[int, int]] = []  # of the current task, what went
+        self.later: list[list[bytes]] = []  # orders that are not obeyed yet
         self.item: int | None = None
         self.pending: list[bytes] = []
         self.stops = False
@@ -99,7 +101,8 @@ class PaperEngine(Peer):
 
     def _hello(self, held: list[int] | None) -> Hello:
         outbox = self.outbox
-        return Hello(PROTOCOL, __version__, 0, ELSEWHERE, held, outbox.first, outbox.last, self._said)
+        rests = [] if self.current is None else self.cut_at
+        return Hello(PROTOCOL, __version__, 0, ELSEWHERE, held, outbox.first, outbox.last, self._said, rests)
 
     def connect(self) -> None:
         met = self.paper.met(self)
@@ -118,6 +121,7 @@ class PaperEngine(Peer):
                 for call in message.calls:
                     assert call.id not in self.waiting and (self.current is None or self.current.id != call.id)
                     self.waiting[call.id] = call
+                    self.cut_at = [each for each in self.cut_at if each[0] != call.id]
         elif isinstance(message, Who):
             self._introduce()
         elif isinstance(message, Begin):
@@ -147,19 +151,23 @@ class PaperEngine(Peer):
 
     def obey(self, look: bool = True) -> bool:
         """Carry out an order; False where none is there."""
-        frames = self.heard(CONTROL)
+        frames = self.later.pop(0) if self.later and self._taken is not None else self.heard(CONTROL)
         if frames is None:
             return False
         order = to_control(frames[0])
         if isinstance(order, Revoke):
             while look and self.take():
                 pass
-            answer = GivenBack([], [], [])
+            if self._taken is None:
+                self.later.append(frames)
+                return True
+            answer = GivenBack([], [], [], self._said)
             for id in order.ids:
                 if self.waiting.pop(id, None) is not None:
                     answer.ids.append(id)
                 elif self.current is not None and self.current.id == id and self.rest and not order.whole:
                     answer.rests.append((id, self.rest[0]))
+                    self.cut_at = [(id, self.rest[0])]
                     self.rest.clear()
                     if self.item is None:
                         self.current = None
@@ -177,6 +185,7 @@ class PaperEngine(Peer):
         if self.current is None:
             id = next(iter(self.waiting))
             self.current = call = self.waiting.pop(id)
+            self.cut_at = []
             self.rest = deque(range(call.first, call.count) if call.kind >= EACH else [0])
         self.item = self.rest.popleft()
         self.paper.begins(self.current.id, self.item)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from parpool.net.sockets import DOWN, REFUSED, UP, Context, Dealer, Monitor, Poller, Router, have_ipc, keypair
+from parpool.net.sockets import DOWN, REFUSED, SHUT, UP, Context, Dealer, Monitor, Poller, Router, have_ipc, keypair
 
 
 class Keeping(Context):
@@ -89,6 +89,20 @@ def test_a_connection_comes_and_goes_and_comes(context: Context, address: str) -
         assert await_message(router) == (b"engine", [b"hello"])
         other.close()
         await_change(monitor, DOWN)
+
+
+def test_a_connection_that_ends_in_its_handshake(context: Context, other: Context) -> None:
+    """As where the other side is killed just then: nobody has refused anything, and who comes next may be met."""
+    with socket.create_server(("127.0.0.1", 0)) as shut:
+        address = f"tcp://127.0.0.1:{shut.getsockname()[1]}"
+        public, secret = keypair()
+        dealer = context.dealer(address, "engine", host_key=public, keys=keypair())
+        monitor = dealer.connect()
+        for _ in range(2):
+            shut.accept()[0].close()
+            await_change(monitor, SHUT)
+    other.router(address, secret=secret, public=public, domain="engines")
+    await_change(monitor, UP)
 
 
 def test_what_is_sent_without_a_connection_waits_for_one(context: Context, address: str) -> None:
