@@ -256,7 +256,8 @@ def test_a_file_elsewhere_is_no_log_of_a_launcher(tmp_path: Path) -> None:
 def test_signals_end_it_cleanly_and_what_ends_it_is_not_disturbed(tmp_path: Path, number: int) -> None:
     script = source(
         f"def end():\n    os.kill(os.getpid(), {int(number)}); time.sleep(0.05); print('ended', flush=True)\n"
-        "with daemon.ended_by_signals(end):\n    up('up'); sys.stdout.flush()\n    time.sleep(60)",
+        # A signal that comes just before a sleep begins is heeded behind it.
+        "with daemon.ended_by_signals(end):\n    up('up'); sys.stdout.flush()\n    while True: time.sleep(0.05)",
         daemonize=False,
     )
     process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path), "60"], stdout=subprocess.PIPE, text=True)
