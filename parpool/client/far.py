@@ -107,7 +107,6 @@ class Far:
 
     def abort(self, ids: list[int]) -> None:
         """Take back tasks that have not begun."""
-        self._aborted.update(ids)
         self._say(Abort(ids))
 
     def ask(self, what: str, about: dict[str, Any], reply: Callable[[Any, str], None]) -> None:
@@ -291,6 +290,8 @@ class Far:
             self._send_tasks(tasks)
             tasks = []
             if not isinstance(each, Task):
+                if isinstance(each, Abort):
+                    self._aborted.update(filter(self.tasks.__contains__, each.ids))
                 self.line.send(encode(each))
         self._send_tasks(tasks)
         if self._functions.too_many:
@@ -303,6 +304,11 @@ class Far:
 
     def _send(self, tasks: list[Task], again: bool) -> None:
         self.line.send(*pack_orders(tasks, self._functions.take(), again, ChainMap(self._ends, self._old_ends)))
+
+    def _tell(self, what: str, about: dict[str, Any]) -> None:
+        """Ask for something whose answer is of no use."""
+        self._questions += 1
+        self.line.send(encode(Ask(self._questions, what, about)))
 
     def _tasks_handed_in(self) -> list[Task]:
         return [each for each in list(self._handed_in) if isinstance(each, Task)]
@@ -317,30 +323,19 @@ class Far:
     def _say_hello(self) -> None:
         self._welcome = False
         facts: dict[str, str | int] = {"pid": os.getpid(), "hostname": socket.gethostname()}
-        hello = ClientHello(
-            PROTOCOL,
-            __version__,
-            self.name,
-            self.number,
-            self._instance,
-            self._got,
-            self.line.turn + 1,
-            self.keep,
-            facts,
-        )
-        self.line.say_hello(encode(hello))
+        known = PROTOCOL, __version__, self.name, self.number, self._instance, self._got, self.line.turn + 1
+        self.line.say_hello(encode(ClientHello(*known, self.keep, facts)))
 
     def _begin(self, welcome: Welcome) -> None:
         """The controller has let us in: for the first time, again, or it is another one."""
         if welcome.turn != self.line.turn:
             return  # another hello is on its way
         self.number = welcome.number
-        if welcome.instance != self._instance:
-            if self._instance:
-                for about in self._greetings:  # first of all; engines that are there have done it
-                    self._questions += 1
-                    self.line.send(encode(Ask(self._questions, "greet", {**about, "again": True})))
-            self._instance = welcome.instance
+        another = bool(self._instance) and welcome.instance != self._instance
+        self._instance = welcome.instance
+        if another:
+            for about in self._greetings:  # first of all; engines that were there have done it
+                self._tell("greet", {**about, "again": True})
         self._welcome = True
         if not welcome.again:
             self._got = self._told_got = welcome.next - 1
@@ -350,6 +345,8 @@ class Far:
         under_way = list(self.tasks.values())
         for start in range(0, len(under_way), MOST):
             self._send(under_way[start : start + MOST], True)
+        if another:
+            self._tell("resumed", {})
         self._aborted.intersection_update(self.tasks)
         if self._aborted:
             self.line.send(encode(Abort(list(self._aborted))))

@@ -68,9 +68,9 @@ class Controller:
             hub = FarHub(connection_from(settings.hub, "hub"), self.instance) if settings.hub else None
             self.watcher = Watcher(hub or open_store(settings.db), station)
             undo.callback(self.watcher.close)
-            questions = Questions(self)
+            self.questions = Questions(self)
             keep = settings.on_client_lost == "keep"
-            self.clients = Clients(station, self.instance, keep, Random().randrange, questions)
+            self.clients = Clients(station, self.instance, keep, Random().randrange, self.questions)
             station.on_client, station.on_client_lost = self.clients.heed, self.clients.lost
             station.on_news = self._tell
             station.start()
@@ -95,6 +95,7 @@ class Controller:
                 due = monotonic() + interval
                 station.beat()
                 self.journal.settle(station.scheduler.engines)
+                self.questions.look()
                 look()
         log.info("the controller ends: %s", self._over)
 

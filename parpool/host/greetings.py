@@ -4,6 +4,7 @@ initializers of pools."""
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..core.state import Task
@@ -28,9 +29,9 @@ class Greetings:
         """From here on, every engine that joins calls this first."""
         self._calls.append((door, function, payload))
 
-    def for_all(self, door: Door, function: bytes, payload: bytes) -> list[Task]:
-        """The tasks by which the engines that serve now call it."""
-        return [self._task(door, function, payload, id) for id in self._station.scheduler.engines]
+    def for_all(self, door: Door, function: bytes, payload: bytes, engines: Iterable[int]) -> list[Task]:
+        """The tasks by which these engines call it now."""
+        return [self._task(door, function, payload, id) for id in engines]
 
     def for_one(self, engine: int) -> list[Task]:
         """The tasks with which an engine that has just joined begins."""

@@ -71,13 +71,17 @@ class Lobby(Host):
         self.known[function.key] = function.blob
         self.on_named(function)
 
-    def greet(self, door: Door, function: Definition, payload: bytes, later_only: bool) -> None:
-        """Have every engine call a function of a client before all that the client submits from here on."""
+    def greet(self, door: Door, function: Definition, payload: bytes, again: bool) -> None:
+        """Have every engine call a function of a client before all that the client submits from here on.
+
+        ``again``: those that were there before this controller have done so.
+        """
         door.functions[function.key] = function.key
         self.learn(function)
         self.greetings.add(door, function.key, payload)
-        if not later_only:
-            self._perform(self.scheduler.submit(self.greetings.for_all(door, function.key, payload), monotonic()))
+        done = self.lost_and_found.past.engines if again else ()
+        engines = [id for id in self.scheduler.engines if id not in done]
+        self._perform(self.scheduler.submit(self.greetings.for_all(door, function.key, payload, engines), monotonic()))
 
     def forget(self, keys: Iterable[bytes]) -> None:
         """No client will use these functions again."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
+from ..hub.records import PENDING
 from ..wire.requests import Definition
 from .doors import Door
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
 Reply = Callable[..., None]
 
+BACK = 60.0  #: seconds that clients have to come back to a controller that follows another one
 #: What the store answers.
 TO_STORE = frozenset({"history", "query", "records", "status", "purge", "purge_everything", "request"})
 
@@ -23,6 +26,9 @@ class Questions:
 
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
+        self._began = monotonic()
+        self._resumed: set[str] = set()  #: clients that have come back from the controller before this
+        self._later: list[Callable[[], None]] = []  #: questions whose answers may be known later
 
     def __call__(self, door: Door, what: str, about: dict[str, Any], reply: Reply) -> None:
         """``reply`` gets the value, or None and an error in words."""
@@ -46,9 +52,27 @@ class Questions:
         wait.then = lambda: self._ask_store("records", {"ids": ids}, reply)
 
         def told(value: Any, error: str | None = None) -> None:
-            watcher.go_on(wait, [] if error else value["pending"])
+            if not error and any(map(self._may_come, value["unknown"])):
+                self._later.append(look)
+            else:
+                watcher.go_on(wait, [] if error else value["pending"])
 
-        self._ask_store("status", {"ids": ids}, told)
+        def look() -> None:
+            self._ask_store("status", {"ids": ids}, told)
+
+        look()
+
+    def _may_come(self, id: str) -> bool:
+        """May a task that nobody knows be one of a client that is still to come back?"""
+        controller = self._controller
+        recent = monotonic() < self._began + BACK and controller.station.lost_and_found.past.next
+        return bool(recent) and id.rpartition("_")[0] not in self._resumed
+
+    def look(self) -> None:
+        """Some time has gone by, or a client has come back."""
+        later, self._later = self._later, []
+        for each in later:
+            each()
 
     def _ask_store(self, what: str, about: dict[str, Any], reply: Reply) -> None:
         station = self._controller.station
@@ -71,6 +95,21 @@ class Questions:
     def _on_greet(self, door: Door, about: dict[str, Any]) -> Any:
         function = Definition(bytes(about["key"]), bytes(about["blob"]), str(about["name"]))
         self._controller.station.greet(door, function, bytes(about["payload"]), bool(about["again"]))
+
+    def _on_resumed(self, door: Door, about: dict[str, Any]) -> Any:
+        """A client of the controller before this has submitted again all that it still waits for. What the store
+        takes for pending besides has ended, and nobody has written down how."""
+        self._resumed.add(door.name)
+        self.look()
+        began = self._controller.started
+        query = {"client": door.name, "status": PENDING, "submitted": {"$lt": began}}
+        watcher = self._controller.watcher
+
+        def told(value: Any, error: str | None = None) -> None:
+            if not error:
+                watcher.end_unheard(door, [int(each["msg_id"].rpartition("_")[2]) for each in value])
+
+        self._ask_store("query", {"query": query, "keys": ["msg_id"]}, told)
 
     def _on_interrupt(self, door: Door, about: dict[str, Any]) -> Any:
         self._controller.station.orders.interrupt(_ints(about["ids"]))

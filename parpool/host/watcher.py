@@ -6,16 +6,20 @@ from collections.abc import Callable, Sequence
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from ..core.effects import Effects
-from ..core.state import Task
+from ..core.effects import Effects, Ending
+from ..core.state import ENDED, Task
 from ..hub.records import Store
+from ..status import LOST
 from ..wire.messages import Revoke
 from ..wire.requests import Definition
 from .deeds import Deeds
+from .doors import Door
 from .journal import Journal
 
 if TYPE_CHECKING:
     from .station import Station
+
+UNHEARD = "how it ended was not written down before its controller was killed"
 
 
 class Watcher:
@@ -75,6 +79,14 @@ class Watcher:
         if wait.pending is not None and wait.pending <= wait.ended:
             self._waits.remove(wait)
             wait.then()
+
+    def end_unheard(self, door: Door, numbers: Sequence[int]) -> None:
+        """Of these tasks of a client, those that are not under way have ended before this controller began."""
+        alive, parts_of = self._station.scheduler.tasks, self._station.scheduler.parts_of
+        over = [id for id in numbers if not any(part in alive for part in parts_of(id))]
+        if over:
+            ending = Ending(LOST, 0, None, UNHEARD)
+            self._delivered([(Task(id, door=door, state=ENDED), ending, None) for id in over])
 
     def look(self) -> None:
         """Engines have come or gone."""

@@ -91,7 +91,7 @@ class PaperEngine(Peer):
         self.current: Call | None = None
         self.rest: deque[int] = deque()
         self.cut_at: list[tuple[int, int]] = []  # of the current task, what went
-        self.later: list[list[bytes]] = []  # orders that are not obeyed yet
+        self.unanswered: list[list[bytes]] = []  # orders that are not obeyed yet
         self.item: int | None = None
         self.pending: list[bytes] = []
         self.stops = False
@@ -151,7 +151,7 @@ class PaperEngine(Peer):
 
     def obey(self, look: bool = True) -> bool:
         """Carry out an order; False where none is there."""
-        frames = self.later.pop(0) if self.later and self._taken is not None else self.heard(CONTROL)
+        frames = self.unanswered.pop(0) if self.unanswered and self._taken is not None else self.heard(CONTROL)
         if frames is None:
             return False
         order = to_control(frames[0])
@@ -159,7 +159,7 @@ class PaperEngine(Peer):
             while look and self.take():
                 pass
             if self._taken is None:
-                self.later.append(frames)
+                self.unanswered.append(frames)
                 return True
             answer = GivenBack([], [], [], self._said)
             for id in order.ids:
