@@ -8,6 +8,7 @@ that engine is back, or it never began.
 
 from __future__ import annotations
 
+import socket
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from time import monotonic
@@ -19,6 +20,7 @@ from ..status import LOST, OK, UNMET
 from ..wire.requests import SHIFT, Delivery, to_client
 from .doors import Door
 from .journal import Past
+from .members import Member
 from .receipts import Source
 
 if TYPE_CHECKING:
@@ -52,6 +54,17 @@ class LostAndFound:
         )  #: by task, in the order in which they were first heard of
         self._excluded: dict[int, set[int]] = {}  #: task: engines that would not run it
         self.past = Past()
+
+    def expect(self, id: int, uid: str, pid: int, hostname: str) -> Member:
+        """An engine of the time before should come back."""
+        station = self._station
+        member = station.members.admit(uid, pid, station.session.path(uid), id)
+        member.hostname, member.sent = hostname, 0
+        member.receipts.next = member.said = None  # until it has said what it has
+        station.scheduler.engine_awaited(id, monotonic())
+        if hostname == socket.gethostname() and pid:
+            station.members.deaths.watch(uid, pid)
+        return member
 
     def claim(self, engine: int, tasks: Iterable[int], cuts: Mapping[int, int]) -> None:
         """An engine holds tasks that nobody has submitted here; of those in ``cuts`` the items before this one alone."""

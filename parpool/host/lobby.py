@@ -7,6 +7,8 @@ from time import monotonic
 from typing import Any
 
 from ..core.state import Task
+from ..errors import SerializationError
+from ..wire.failure import pack_failure
 from ..wire.requests import Came, Definition, Fellow, Gone
 from .doors import Door, Hall
 from .found import LostAndFound
@@ -82,6 +84,16 @@ class Lobby(Host):
         done = self.lost_and_found.past.engines if again else ()
         engines = [id for id in self.scheduler.engines if id not in done]
         self._perform(self.scheduler.submit(self.greetings.for_all(door, function.key, payload, engines), monotonic()))
+
+    def _no_code(self, key: bytes) -> bytes:
+        if key in self.known:  # it was on its way, and was lost
+            return self.known[key]
+        return b"E" + pack_failure(SerializationError("the engine has no such code, and its client sent none"))
+
+    def retire(self, ids: Iterable[int]) -> None:
+        """Let engines end when what they hold is done."""
+        for id in ids:
+            self._perform(self.scheduler.retire(id))
 
     def forget(self, keys: Iterable[bytes]) -> None:
         """No client will use these functions again."""

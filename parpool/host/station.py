@@ -9,7 +9,6 @@ import logging
 import os
 import re
 import signal
-import socket
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from time import monotonic
@@ -17,7 +16,7 @@ from typing import Any
 
 from ..core.effects import Effects
 from ..core.state import Task
-from ..errors import ProtocolError, SerializationError
+from ..errors import ProtocolError
 from ..net.heart import Pulse
 from ..shm.session import Session
 from ..status import ERROR, OK, OVERTIME, UNMET
@@ -225,16 +224,8 @@ class Station(Lobby):
         self.lost_and_found.past = past
         self.members.number_from(past.next)
         for id, engine in past.engines.items():
-            self._await_engine(id, *engine)
-
-    def _await_engine(self, id: int, uid: str, pid: int, hostname: str) -> None:
-        member = self.members.admit(uid, pid, self.session.path(uid), id)
-        member.hostname, member.sent = hostname, 0
-        member.receipts.next = member.said = None  # until it has said what it has
-        self.pulse.watch(member.address)
-        self.scheduler.engine_awaited(id, monotonic())
-        if hostname == socket.gethostname() and pid:
-            self.members.deaths.watch(uid, pid)
+            member = self.lost_and_found.expect(id, *engine)
+            self.pulse.watch(member.address)
 
     def _welcome(self, member: Member, hello: Hello) -> None:
         if member.id in self.scheduler.engines:
@@ -401,16 +392,6 @@ class Station(Lobby):
                 os.kill(member.pid, signal.SIGKILL)
         else:
             self._wires.tell(member, encode(Die()))
-
-    def _no_code(self, key: bytes) -> bytes:
-        if key in self.known:  # it was on its way, and was lost
-            return self.known[key]
-        return b"E" + pack_failure(SerializationError("the engine has no such code, and its client sent none"))
-
-    def retire(self, ids: Iterable[int]) -> None:
-        """Let engines end when what they hold is done."""
-        for id in ids:
-            self._perform(self.scheduler.retire(id))
 
     def dismiss(self) -> None:
         """Have all engines end now: the controller does."""

@@ -121,7 +121,6 @@ class PaperEngine(Peer):
                 for call in message.calls:
                     assert call.id not in self.waiting and (self.current is None or self.current.id != call.id)
                     self.waiting[call.id] = call
-                    self.cut_at = [each for each in self.cut_at if each[0] != call.id]
         elif isinstance(message, Who):
             self._introduce()
         elif isinstance(message, Begin):
