@@ -47,6 +47,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["TMPDIR"] = tempfile.tempdir = folder = tempfile.mkdtemp(prefix="pt-", dir=shared)
     memory = tempfile.mkdtemp(prefix="pt-", dir="/dev/shm") if os.access("/dev/shm", os.W_OK) else folder
     os.environ["PARPOOL_RUNTIME_DIR"] = memory
+    os.environ["PARPOOL_DIR"] = os.path.join(folder, "data")  # no test meets the clusters of who runs it
+    os.environ.pop("PARPOOL_PROFILE", None)
     # After multiprocessing's own finalizers, the last of which (-100) looks for its files in there.
     for each in {folder, memory}:
         multiprocessing.util.Finalize(None, shutil.rmtree, args=(each, True), exitpriority=-200)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import multiprocessing
-import signal
 import time
 import warnings
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from multiprocessing import connection
 from typing import Any
 
 from ..options import EngineSettings
+from .launcher import describe
 
 #: What runs in the process, by name: a launcher imports nothing of it.
 ENGINE = "parpool.engine.engine:main"
@@ -104,22 +104,3 @@ class LocalCrew:
         from multiprocessing import process
 
         process._children.difference_update(self.processes)  # type: ignore[attr-defined]
-
-
-def describe(code: int | None) -> str:
-    """An exit code in words."""
-    if code is None:
-        return "is gone"
-    if code >= 0:
-        return f"ended with exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    return f"was killed by {name}" + (_KILLERS.get(name, ""))
-
-
-_KILLERS = {
-    "SIGKILL": " (kill -9, or the kernel when memory runs out)",
-    "SIGSEGV": " (a segmentation fault in native code)",
-}

@@ -1,5 +1,6 @@
 """The check in conftest.py that tests leave nothing behind does find what they leave, and nothing else."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -64,6 +65,10 @@ def test_clean_multiprocessing(method):
         assert pool.apply(abs, (-1,)) == 1
     pool.join()
 
+def test_clean_of_clusters_of_the_user():
+    from parpool.net import address
+    assert str(address.root()).startswith(tempfile.gettempdir()) and address.default_profile() == "default"
+
 def test_clean_other_peoples_files():
     tempfile.mkdtemp(prefix="other-")
 
@@ -92,7 +97,8 @@ def test_each_kind_of_leftover_is_found(tmp_path: Path) -> None:
     shutil.copy(PYPROJECT, tmp_path)
     (tmp_path / "test_them.py").write_text(TESTS)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_them.py"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    environment = {**os.environ, "PARPOOL_DIR": "/of/the/user", "PARPOOL_PROFILE": "theirs"}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
 
     errors = re.findall(r"ERROR at teardown of (\w+) _+\n(.*)", done.stdout)
     found = {name: re.sub(r"(/\S*)/|\d+", "", message) for name, message in errors}

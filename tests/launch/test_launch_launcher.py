@@ -54,11 +54,21 @@ def test_multiplied() -> None:
     assert multiplied(lambda argv, n: [*argv] * n, ["x"], 2) == ["x", "x"]
 
 
-def test_describe() -> None:
-    known = {None: "is gone", 0: "ended with exit code 0", 3: "ended with exit code 3", -15: "was killed by SIGTERM"}
-    assert {code: describe(code) for code in known} == known
-    assert "kernel when memory runs out" in describe(-9) and "segmentation fault" in describe(-11)
-    assert describe(-63) == "was killed by signal 63"
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (None, "is gone"),
+        (0, "ended with exit code 0"),
+        (3, "ended with exit code 3"),
+        (-9, "was killed by SIGKILL (kill -9, or the kernel when memory runs out)"),
+        (-11, "was killed by SIGSEGV (a segmentation fault in native code)"),
+        (-15, "was killed by SIGTERM"),
+        (-6, "was killed by SIGABRT"),
+        (-63, "was killed by signal 63"),
+    ],
+)
+def test_describe(code: int | None, text: str) -> None:
+    assert describe(code) == text
 
 
 def test_last_words(tmp_path: Path) -> None:

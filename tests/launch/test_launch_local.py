@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from parpool import Pool, cpu_count
-from parpool.launch.local import LocalCrew, describe
+from parpool.launch.local import LocalCrew
 from parpool.options import EngineSettings
 
 METHODS = multiprocessing.get_all_start_methods()
@@ -138,26 +138,6 @@ def start_a_process() -> int | None:
     process.start()
     process.join()
     return process.exitcode
-
-
-# In words -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("code", "text"),
-    [
-        (None, "is gone"),
-        (0, "ended with exit code 0"),
-        (3, "ended with exit code 3"),
-        (-9, "was killed by SIGKILL (kill -9, or the kernel when memory runs out)"),
-        (-11, "was killed by SIGSEGV (a segmentation fault in native code)"),
-        (-15, "was killed by SIGTERM"),
-        (-6, "was killed by SIGABRT"),
-        (-63, "was killed by signal 63"),
-    ],
-)
-def test_describe(code: int | None, text: str) -> None:
-    assert describe(code) == text
 
 
 # Where processes cannot be started ---------------------------------------------------------------------------
