@@ -10,7 +10,7 @@ import atexit
 import os
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, overload
 
 from .client import remote as made
 from .client.balanced import LoadBalancedView
@@ -19,6 +19,8 @@ from .client.remote import ParallelFunction, RemoteFunction
 from .client.view import View
 from .pool import Pool
 
+Function = Callable[..., Any]
+
 _lock = threading.Lock()
 _view: LoadBalancedView | None = None  #: kept here, and with it its client
 _pool: Pool | None = None  #: of engines that were started here
@@ -26,6 +28,12 @@ _pool: Pool | None = None  #: of engines that were started here
 # The decorators --------------------------------------------------------------------------------------
 
 
+@overload
+def remote(view: Function, block: bool | None = None, **flags: Any) -> RemoteFunction: ...
+@overload
+def remote(
+    view: View | None = None, block: bool | None = None, **flags: Any
+) -> Callable[[Function], RemoteFunction]: ...
 def remote(view: Any = None, block: bool | None = None, **flags: Any) -> Any:
     """A decorator: the function is always called on engines. See :class:`~parpool.RemoteFunction`.
 
@@ -46,6 +54,14 @@ def remote(view: Any = None, block: bool | None = None, **flags: Any) -> Any:
     return made.remote(*_source(view, block), **flags)
 
 
+@overload
+def parallel(
+    view: Function, dist: str = "b", block: bool | None = None, ordered: bool = True, **flags: Any
+) -> ParallelFunction: ...
+@overload
+def parallel(
+    view: View | None = None, dist: str = "b", block: bool | None = None, ordered: bool = True, **flags: Any
+) -> Callable[[Function], ParallelFunction]: ...
 def parallel(view: Any = None, dist: str = "b", block: bool | None = None, ordered: bool = True, **flags: Any) -> Any:
     """A decorator: the function is called with a part of its arguments on each engine.
 

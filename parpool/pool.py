@@ -7,7 +7,7 @@ import multiprocessing
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sized
 from multiprocessing import util
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .client.call import CallResult
 from .client.contract import Terms, separate, terms_of
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 RUN = "RUN"
 CLOSE = "CLOSE"
 TERMINATE = "TERMINATE"
+S = TypeVar("S")
+T = TypeVar("T")
 
 
 class Pool:
@@ -96,23 +98,23 @@ class Pool:
 
     def apply(
         self,
-        func: Callable[..., Any],
+        func: Callable[..., T],
         args: Iterable[Any] = (),
         kwds: Mapping[str, Any] = {},
         *,
         retries: int | None = None,
         task_timeout: float | None = None,
-    ) -> Any:
+    ) -> T:
         """``func(*args, **kwds)`` on an engine; waits for its value."""
         self._check_running()
         result = CallResult(self._link, self)
         terms = self._plain if retries is None and task_timeout is None else self._choose(retries, task_timeout)
         self._link.call(result, func, args, kwds, terms, False)
-        return result.get()
+        return result.get()  # type: ignore[no-any-return]
 
     def apply_async(
         self,
-        func: Callable[..., Any],
+        func: Callable[..., T],
         args: Iterable[Any] = (),
         kwds: Mapping[str, Any] = {},
         callback: Callable[[Any], object] | None = None,
@@ -120,7 +122,7 @@ class Pool:
         *,
         retries: int | None = None,
         task_timeout: float | None = None,
-    ) -> AsyncResult:
+    ) -> AsyncResult[T]:
         """``func(*args, **kwds)`` on an engine; gives its :class:`~parpool.AsyncResult` at once.
 
         ``callback(value)`` or ``error_callback(exception)`` is called, in a thread for that, before the result counts
@@ -138,26 +140,25 @@ class Pool:
 
     def map(
         self,
-        func: Callable[[Any], Any],
-        iterable: Iterable[Any],
+        func: Callable[[S], T],
+        iterable: Iterable[S],
         chunksize: int | None = None,
         *,
         retries: int | None = None,
         task_timeout: float | None = None,
         progress: bool | None = None,
-    ) -> list[Any]:
+    ) -> list[T]:
         """``[func(item) for item in iterable]``, in parallel.
 
         ``chunksize`` items make one task; by default as many as the time that ``func`` takes suggests.
         """
         terms = self._choose(retries, task_timeout)
-        values: list[Any] = self._map(func, iterable, False, chunksize, None, None, terms, progress).get()
-        return values
+        return self._map(func, iterable, False, chunksize, None, None, terms, progress).get()
 
     def map_async(
         self,
-        func: Callable[[Any], Any],
-        iterable: Iterable[Any],
+        func: Callable[[S], T],
+        iterable: Iterable[S],
         chunksize: int | None = None,
         callback: Callable[[Any], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
@@ -165,7 +166,7 @@ class Pool:
         retries: int | None = None,
         task_timeout: float | None = None,
         progress: bool | None = None,
-    ) -> AsyncResult:
+    ) -> AsyncResult[list[T]]:
         """:meth:`map` that gives its :class:`~parpool.AsyncResult` at once."""
         terms = self._choose(retries, task_timeout)
         result = self._map(func, iterable, False, chunksize, callback, error_callback, terms, progress)
@@ -174,22 +175,21 @@ class Pool:
 
     def starmap(
         self,
-        func: Callable[..., Any],
+        func: Callable[..., T],
         iterable: Iterable[Iterable[Any]],
         chunksize: int | None = None,
         *,
         retries: int | None = None,
         task_timeout: float | None = None,
         progress: bool | None = None,
-    ) -> list[Any]:
+    ) -> list[T]:
         """``[func(*item) for item in iterable]``, in parallel."""
         terms = self._choose(retries, task_timeout)
-        values: list[Any] = self._map(func, iterable, True, chunksize, None, None, terms, progress).get()
-        return values
+        return self._map(func, iterable, True, chunksize, None, None, terms, progress).get()
 
     def starmap_async(
         self,
-        func: Callable[..., Any],
+        func: Callable[..., T],
         iterable: Iterable[Iterable[Any]],
         chunksize: int | None = None,
         callback: Callable[[Any], object] | None = None,
@@ -198,7 +198,7 @@ class Pool:
         retries: int | None = None,
         task_timeout: float | None = None,
         progress: bool | None = None,
-    ) -> AsyncResult:
+    ) -> AsyncResult[list[T]]:
         """:meth:`starmap` that gives its :class:`~parpool.AsyncResult` at once."""
         terms = self._choose(retries, task_timeout)
         result = self._map(func, iterable, True, chunksize, callback, error_callback, terms, progress)
@@ -207,7 +207,7 @@ class Pool:
 
     def _map(
         self,
-        func: Callable[..., Any],
+        func: Callable[..., T],
         iterable: Iterable[Any],
         star: bool,
         chunksize: int | None,
@@ -215,7 +215,7 @@ class Pool:
         error_callback: Callable[[BaseException], object] | None,
         terms: Terms,
         progress: bool | None,
-    ) -> MapResult:
+    ) -> AsyncResult[list[T]]:
         self._check_running()
         check_chunksize(chunksize)
         link = self._link
@@ -248,15 +248,15 @@ class Pool:
 
     def imap(
         self,
-        func: Callable[[Any], Any],
-        iterable: Iterable[Any],
+        func: Callable[[S], T],
+        iterable: Iterable[S],
         chunksize: int = 1,
         *,
         buffersize: int | None = None,
         retries: int | None = None,
         task_timeout: float | None = None,
         progress: bool | None = None,
-    ) -> Any:
+    ) -> IMapIterator[T]:
         """An iterator over ``func(item)`` for each item, in their order.
 
         Items are read as engines become free. With ``buffersize`` no more than so many are read beyond those whose
@@ -266,29 +266,29 @@ class Pool:
 
     def imap_unordered(
         self,
-        func: Callable[[Any], Any],
-        iterable: Iterable[Any],
+        func: Callable[[S], T],
+        iterable: Iterable[S],
         chunksize: int = 1,
         *,
         buffersize: int | None = None,
         retries: int | None = None,
         task_timeout: float | None = None,
         progress: bool | None = None,
-    ) -> Any:
+    ) -> IMapIterator[T]:
         """:meth:`imap` that gives results as they come."""
         return self._imap(func, iterable, chunksize, False, buffersize, retries, task_timeout, progress)
 
     def _imap(
         self,
-        func: Callable[[Any], Any],
-        iterable: Iterable[Any],
+        func: Callable[[S], T],
+        iterable: Iterable[S],
         chunksize: int,
         ordered: bool,
         buffersize: int | None,
         retries: int | None,
         task_timeout: float | None,
         progress: bool | None,
-    ) -> Any:
+    ) -> IMapIterator[T]:
         self._check_running()
         check_chunksize(chunksize)
         if chunksize < 1:
@@ -299,7 +299,7 @@ class Pool:
         bar = None
         if self._progress if progress is None else progress:
             bar = progress_bar(len(iterable) if isinstance(iterable, Sized) else None)
-        stream = IMapIterator(
+        stream: IMapIterator[T] = IMapIterator(
             link,
             self,
             link.function(func),
@@ -312,7 +312,7 @@ class Pool:
             bar=bar,
         )
         link.tend()
-        return stream if chunksize == 1 else itertools.chain.from_iterable(stream)
+        return stream if chunksize == 1 else itertools.chain.from_iterable(stream)  # type: ignore[return-value, arg-type]
 
     def _choose(self, retries: int | None, task_timeout: float | None) -> Terms:
         if retries is None and task_timeout is None:

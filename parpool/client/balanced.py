@@ -158,7 +158,7 @@ class LoadBalancedView(View):
         link = self._link
         link.check_open()
         star = len(sequences) > 1
-        stream = IMapIterator(
+        stream: IMapIterator[Any] = IMapIterator(
             link,
             self.client,
             link.function(f),

@@ -22,7 +22,9 @@ from .view import View
 from .viewmap import ViewMapResult
 
 if TYPE_CHECKING:
+    from ..pool import Pool
     from .contract import Link
+    from .executor import ViewExecutor
 
 
 VIEWS = 1024  #: views that a client keeps
@@ -226,18 +228,18 @@ class Client(Administration):
 
     def pool(
         self, initializer: Callable[..., object] | None = None, initargs: Iterable[Any] = (), **options: Any
-    ) -> Any:
+    ) -> Pool:
         """A :class:`~parpool.Pool` on the engines of this client's cluster; the options are Pool's.
 
         Of the client of a Pool: that Pool, where nothing else is asked for.
         """
         if self._owner is not None and initializer is None and not options:
-            return self._owner
+            return self._owner  # type: ignore[no-any-return]
         from ..pool import Pool
 
         return Pool(None, initializer, initargs, client=self, **options)
 
-    def executor(self, targets: Any = None) -> Any:
+    def executor(self, targets: Any = None) -> ViewExecutor:
         """A :class:`concurrent.futures.Executor` over :meth:`load_balanced_view`."""
         return self.load_balanced_view(targets).executor
 

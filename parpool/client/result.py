@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from time import time
 from types import GenericAlias
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..net.loop import wake_waiters
 from .account import Account
@@ -19,9 +19,14 @@ from .shown import Streaming, display, watch
 if TYPE_CHECKING:
     import concurrent.futures
 
+    from typing_extensions import TypeVar as TypeVarOfAny
+
     from .contract import Link
     from .joined import JoinedResult
 
+    T = TypeVarOfAny("T", default=Any)  # to checkers that is a library of their own
+else:
+    T = TypeVar("T")
 
 NOT_READY = "Result not ready."
 
@@ -33,7 +38,7 @@ def time_out_of_view() -> None:
     raise ResultTimeout(NOT_READY)
 
 
-class AsyncResult(Account):
+class AsyncResult(Account, Generic[T]):
     """The result of a call that may not have ended yet.
 
     Made by ``apply_async``, ``map_async`` and their like, never by hand. Any number of threads may wait on it; it can
@@ -65,7 +70,7 @@ class AsyncResult(Account):
 
     # -- the stdlib's four ------------------------------------------------------------------------------------
 
-    def get(self, timeout: float | None = None, return_exceptions: bool = False) -> Any:
+    def get(self, timeout: float | None = None, return_exceptions: bool = False) -> T:
         """The value, when it has arrived; raises the exception of the task.
 
         Waits ``timeout`` seconds at the most (None: as long as it takes), then raises
@@ -75,7 +80,8 @@ class AsyncResult(Account):
         """
         if not self._done and not self._link.wait(self, timeout):
             self._time_out()
-        return self._values_or_exceptions() if return_exceptions else self._value()
+        value: T = self._values_or_exceptions() if return_exceptions else self._value()
+        return value
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait until the result is there, or ``timeout`` seconds have passed. Raises nothing of the task's."""
@@ -95,12 +101,12 @@ class AsyncResult(Account):
     # -- more ways to wait ------------------------------------------------------------------------------------
 
     @property
-    def r(self) -> Any:
+    def r(self) -> T:
         """``get()``."""
         return self.get()
 
     @property
-    def result(self) -> Any:
+    def result(self) -> T:
         """``get()``. A property, as in IPython.parallel; :meth:`future` gives an object whose ``result`` is a method."""
         return self.get()
 
@@ -120,11 +126,11 @@ class AsyncResult(Account):
             self._listeners.remove(function)
         function(self)
 
-    def future(self) -> concurrent.futures.Future[Any]:
+    def future(self) -> concurrent.futures.Future[T]:
         """A :class:`concurrent.futures.Future` of this result. Cancelling it aborts what has not begun."""
         from concurrent.futures import Future
 
-        future: Future[Any] = Future()
+        future: Future[T] = Future()
 
         def settle(result: AsyncResult) -> None:
             if not future.set_running_or_notify_cancel():
@@ -140,7 +146,7 @@ class AsyncResult(Account):
         self.add_done_callback(settle)
         return future
 
-    def __await__(self) -> Generator[Any, None, Any]:
+    def __await__(self) -> Generator[Any, None, T]:
         """Wait in a coroutine. Cancelling the awaiting task aborts what has not begun."""
         import asyncio
 
@@ -173,7 +179,7 @@ class AsyncResult(Account):
 
     def get_dict(self, timeout: float | None = None) -> dict[int | None, Any]:
         """The values by the engines that they come from. Raises ValueError where an engine gave more than one."""
-        values = self.get(timeout)
+        values: Any = self.get(timeout)
         engines = [arrived.engine for arrived in self._arrived()]
         values = [values] if self._is_single() else values
         if len(set(engines)) < len(engines) or len(engines) != len(values):

@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .. import status as codes
 from ..net.loop import wake_waiters
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from ..wire.functions import Function
     from .contract import Link, Terms
 
+T = TypeVar("T")
 
-class IMapIterator:
+
+class IMapIterator(Generic[T]):
     """An iterator over the results of ``imap`` and ``imap_unordered``."""
 
     def __init__(
@@ -86,13 +88,13 @@ class IMapIterator:
 
     # -- the iterator -----------------------------------------------------------------------------------------
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[T]:
         return self
 
-    def __next__(self) -> Any:
+    def __next__(self) -> T:
         return self.next()
 
-    def next(self, timeout: float | None = None) -> Any:
+    def next(self, timeout: float | None = None) -> T:
         """The next result; raises the exception of its task, and StopIteration after the last.
 
         Waits ``timeout`` seconds at the most (None: as long as it takes), then raises
@@ -108,8 +110,8 @@ class IMapIterator:
         if self._buffersize is not None:
             self._make_room()
         if outcome.status == codes.OK:
-            value = pickle.loads(outcome.payload)
-            self._advance(len(value) if self._chunk > 1 else 1)
+            value: T = pickle.loads(outcome.payload)
+            self._advance(len(value) if self._chunk > 1 else 1)  # type: ignore[arg-type]  # a chunk is a list
             return value
         self._advance(self._chunk)
         if isinstance(outcome, _Unsent):
@@ -258,7 +260,7 @@ class _Unsent:
 class _Reader:
     """Reads an iterable in a thread of its own, and sends what it reads."""
 
-    def __init__(self, stream: IMapIterator, iterator: Iterator[Any]) -> None:
+    def __init__(self, stream: IMapIterator[Any], iterator: Iterator[Any]) -> None:
         self._stream = stream
         self._link = stream._link
         self._iterator = iterator
@@ -366,7 +368,7 @@ class _Reader:
             self._send_group(stream, link, each, group)
         link.tend()
 
-    def _send_group(self, stream: IMapIterator, link: Link, each: bool, group: list[Any]) -> None:
+    def _send_group(self, stream: IMapIterator[Any], link: Link, each: bool, group: list[Any]) -> None:
         number = self._sent
         self._sent += len(group) if each else 1
         try:

@@ -190,7 +190,8 @@ def test_everything_public_has_a_docstring(module: str) -> None:
             yield "the module"
         for node in TREES[module].body:
             if isinstance(node, (ast.ClassDef, *FUNCTION)) and is_public(node.name) and not ast.get_docstring(node):
-                yield node.name
+                if "overload" not in map(ast.unparse, node.decorator_list):  # the function itself has it
+                    yield node.name
 
     assert not list(missing())
 
