@@ -7,12 +7,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import click
 
 from .net import address
-from .options import ControllerSettings, EngineSettings
+from .options import ControllerSettings, EngineSettings, holds_password
 
 LEVELS = ("debug", "info", "warning", "error")
 ABOVE_0 = click.FloatRange(0, min_open=True)
@@ -75,7 +75,7 @@ def _ports(ctx: click.Context, option: click.Parameter, values: tuple[str, ...])
 
 
 def _database(ctx: click.Context, option: click.Parameter, value: str) -> str:
-    if "://" in value and urlsplit(value).password is not None:
+    if holds_password(value):
         raise click.BadParameter("its password would stand here for others to read: it belongs in ~/.pgpass")
     return value
 

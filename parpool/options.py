@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 STACK = ".stack"  #: an engine's recorder and this is the path of the file for the stack of a crash
 
@@ -92,6 +94,16 @@ class ControllerSettings:
     on_client_lost: str = "drop"  #: what becomes of its tasks that have not begun: ``drop`` or ``keep``
     owner_pid: int = 0  #: a process of this machine with whose end the controller ends, too; 0: none
     policy: str = "leastload"  #: by which of several free engines gets a task
+
+
+def holds_password(db: str) -> bool:
+    """Does the URL of a database hold a password: before its host, or among what follows a question mark?"""
+    rest = db.partition("://")[2]
+    # As SQLAlchemy reads it, and not by urlsplit: there, one with / ? or # in it would be none.
+    if re.match(r"[^:/]*:[^@]*@", rest):
+        return True
+    names = [name.lower() for name, _ in parse_qsl(rest.partition("?")[2], keep_blank_values=True)]
+    return any("password" in name or "secret" in name for name in names)  # of libpq: password, sslpassword, ...
 
 
 def cpu_count() -> int:

@@ -1,12 +1,14 @@
-"""Settings that are made of what a connection file says."""
+"""Settings: those that are made of what a connection file says, and what no URL of a database may hold."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+import pytest
+
 from parpool.net.address import Connection
-from parpool.options import EngineSettings, cpu_count
+from parpool.options import EngineSettings, cpu_count, holds_password
 
 
 def connection(**addresses: str) -> Connection:
@@ -48,3 +50,24 @@ def test_rank_and_size() -> None:
 
 def test_there_is_a_cpu() -> None:
     assert cpu_count() >= 1
+
+
+@pytest.mark.parametrize(
+    ("db", "holds"),
+    [
+        ("memory", False),
+        ("sqlite:////data/a:b@c.db", False),
+        ("postgresql://ann@host:5432/name?sslmode=require&passfile=/home/ann/pass", False),
+        ("postgresql:///name?host=/run/postgresql&user=ann", False),
+        ("postgresql://ann:word@host/name", True),
+        ("postgresql://ann:@host/name", True),
+        ("postgresql://ann:wo/r?d#@host/name", True),  # which urlsplit does not see
+        ("postgresql://ann@host/name?password=word", True),
+        ("postgresql://ann@host/na#me?sslmode=require&PASSWORD=word", True),
+        ("postgresql+psycopg:///?p%61ssword=word", True),
+        ("postgres://host/name?sslpassword=", True),
+        ("postgresql://host/name?oauth_client_secret=word", True),
+    ],
+)
+def test_a_password_in_the_url_of_a_database(db: str, holds: bool) -> None:
+    assert holds_password(db) is holds

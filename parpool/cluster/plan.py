@@ -13,13 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from ..launch import choose
 from ..launch.launcher import Launcher, Site
 from ..launch.process import ProcessLauncher
 from ..net import address
-from ..options import ControllerSettings, EngineSettings, cpu_count
+from ..options import ControllerSettings, EngineSettings, cpu_count, holds_password
 
 #: What starts engines: the name of a launcher, a function of a `Site` and options that makes one, or a launcher.
 Engines = str | Launcher | Callable[..., Launcher]
@@ -69,7 +68,7 @@ class Plan:
             raise ValueError(f"misses must be 1 or more, not {self.misses!r}")
         if self.on_client_lost not in ("drop", "keep"):
             raise ValueError(f"on_client_lost is 'drop' or 'keep', and not {self.on_client_lost!r}")
-        if "://" in self.db and urlsplit(self.db).password is not None:
+        if holds_password(self.db):
             raise ValueError(
                 "there is a password in db, which would stand on a command line for others to read: leave it out, and "
                 "keep it where the database's own clients look for it, as in ~/.pgpass"

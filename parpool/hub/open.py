@@ -33,6 +33,7 @@ def open_store(url: str) -> Store:
 
 
 def _without_secrets(url: str) -> str:
-    """A URL that nobody could parse, without what stands before its host: a password may be in there."""
+    """A URL that nobody could parse, without what stands before its host or behind it: passwords may be in there."""
     scheme, separator, rest = url.partition("://")
-    return f"{scheme}://...@{rest.rpartition('@')[2]}" if separator and "@" in rest else url
+    rest = rest.rpartition("@")[2].partition("?")[0]
+    return f"{scheme}://...@{rest}" if separator and "@" in url else f"{scheme}{separator}{rest}"

@@ -154,7 +154,9 @@ class Database:
         sa.event.listen(self._engine, "begin", self._begin)
 
     def __str__(self) -> str:
-        return str(self.path) if self.path is not None else self.url.render_as_string(hide_password=True)
+        if self.path is not None:
+            return str(self.path)
+        return self.url.set(query={}).render_as_string(hide_password=True)  # in the query, too, a password may stand
 
     def connect(self, reading: bool = False) -> Connection:
         """A new connection; those that read must not write. Raises whatever is wrong: see :meth:`words`."""

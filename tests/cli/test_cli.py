@@ -94,6 +94,8 @@ def test_version(tmp_path: Path) -> None:
         (["start", "-o", "hosts"], "'hosts' is not NAME=VALUE"),
         (["start", "--db", "postgresql://me:secret@host/db"], "its password would stand here"),
         (["controller", "--db", "postgresql://me:secret@host/db"], "its password would stand here"),
+        (["start", "--db", "postgresql://me@host/db?user=me&password=secret"], "its password would stand here"),
+        (["hub", "--db", "postgresql://me@host/db?SSL%50assword=secret"], "its password would stand here"),
         (["controller", "--hub", "tcp://head:5000?role=hub&secret_key=x"], "its key would stand here"),
         (["controller", "--hub", "tcp://head:5000%3Frole=hub%26secret%5Fkey=x"], "its key would stand here"),
         (["start", "4"], "unexpected extra argument"),

@@ -105,6 +105,7 @@ def test_what_no_cluster_can_be(plan: Plan) -> None:
         ({"misses": 0}, "misses must be 1 or more, not 0"),
         ({"on_client_lost": "cry"}, "on_client_lost is 'drop' or 'keep', and not 'cry'"),
         ({"db": "postgresql://ann:secret@host/name"}, "password in db.*pgpass"),
+        ({"db": "postgresql://ann@host/name?password=secret"}, "password in db.*pgpass"),
     ):
         with pytest.raises(ValueError, match=words) as caught:
             with_(plan, **changes).check()

@@ -11,6 +11,7 @@ from parpool.hub.open import open_store
     ("url", "words"),
     [
         ("mongodb://user:secret@host/db", r"'mongodb://\.\.\.@host/db': it may be \"memory\", \"sqlite:///PATH\" or"),
+        ("mongodb://host/db?password=secret", r"'mongodb://host/db': it may be"),
         ("", "it may be"),
         ("tasks.db", "it may be"),
         ("sqlite://", "needs the path of its file"),

@@ -45,6 +45,9 @@ def test_the_url(server: Postgres, url: str) -> None:
     with pytest.raises(ParpoolError, match="cannot be opened: .*does not exist") as raised:
         open_store(f"postgresql://postgres:secret@/nothing?host={server.folder}")
     assert "secret" not in str(raised.value)
+    with pytest.raises(ParpoolError, match="cannot be opened: .*does not exist") as raised:
+        open_store(f"postgresql://postgres@/nothing?host={server.folder}&password=secret")
+    assert "secret" not in str(raised.value)
     with pytest.raises(ParpoolError, match="cannot be opened: .*"):
         open_store("postgresql://postgres@/nothing?host=/no/such/folder")
 
