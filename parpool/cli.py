@@ -25,13 +25,13 @@ from . import __version__
 from .cli_options import (
     ABOVE_0,
     as_a_process,
-    assignments,
     database_option,
     file_option,
     heartbeats,
     hub_elsewhere,
     json_option,
     known_profiles,
+    launched_by,
     name_of_folder,
     patience_option,
     reached_at,
@@ -123,10 +123,7 @@ def run(ctx: click.Context, script: tuple[str, ...]) -> None:
 @commands.command()
 @click.option("-n", "n", type=click.IntRange(0), help="How many engines; by default as many as there is room for.")
 @which_cluster
-@click.option("--engines", default="local", metavar="LAUNCHER", help="What starts them: local, ssh, mpi, slurm, ...")
-@click.option(
-    "-o", "engine_options", multiple=True, metavar="NAME=VALUE", callback=assignments, help="For the launcher."
-)
+@launched_by
 @click.option("--restarts", type=click.IntRange(0), default=3, help="How often what has died is started again.")
 @reached_at
 @heartbeats

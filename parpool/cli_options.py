@@ -53,7 +53,17 @@ def _clusters(ctx: click.Context, option: click.Parameter, incomplete: str) -> l
     return []
 
 
-def assignments(ctx: click.Context, option: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
+def _launchers(ctx: click.Context, option: click.Parameter, incomplete: str) -> list[str]:
+    from .launch.choose import known  # which looks at what all packages bring along
+
+    return [name for name in known() if name.startswith(incomplete)]
+
+
+def _databases(ctx: click.Context, option: click.Parameter, incomplete: str) -> list[str]:
+    return [each for each in ("memory", "sqlite:///", "postgresql://") if each.startswith(incomplete)]
+
+
+def _assignments(ctx: click.Context, option: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
     """From NAME=VALUE, each, to a dict. A value is JSON, or else a text."""
     options: dict[str, Any] = {}
     for name, equals, text in (value.partition("=") for value in values):
@@ -67,7 +77,7 @@ def assignments(ctx: click.Context, option: click.Parameter, values: tuple[str, 
 
 
 def _ports(ctx: click.Context, option: click.Parameter, values: tuple[str, ...]) -> dict[str, int]:
-    ports = assignments(ctx, option, values)
+    ports = _assignments(ctx, option, values)
     for name, port in ports.items():
         if name not in PORTS or type(port) is not int or not 0 < port < 1 << 16:
             raise click.BadParameter(f"{name}={port} is not NAME=PORT for one of {NAMES}")
@@ -98,7 +108,23 @@ as_a_process = _together(
     click.option("--daemonize", is_flag=True, help="Go on in the background; return when it is up."),
 )
 database_option = click.option(
-    "--db", default="memory", callback=_database, help=f"Where records are kept: {DATABASES}."
+    "--db",
+    default="memory",
+    callback=_database,
+    shell_complete=_databases,
+    help=f"Where records are kept: {DATABASES}.",
+)
+launched_by = _together(
+    click.option(
+        "--engines",
+        default="local",
+        metavar="LAUNCHER",
+        shell_complete=_launchers,
+        help="What starts them: local, ssh, mpi, slurm, ...",
+    ),
+    click.option(
+        "-o", "engine_options", multiple=True, metavar="NAME=VALUE", callback=_assignments, help="For the launcher."
+    ),
 )
 reached_at = _together(
     click.option("--ip", default="", show_default=False, help="Listen by tcp at this address, or * for all."),

@@ -136,6 +136,9 @@ def test_a_profile_of_the_environment_that_is_none(monkeypatch: pytest.MonkeyPat
         ("status --profile mpi --cluster-id ", {"small"}),
         ("start --log", {"--log-level"}),
         ("start --log-level w", {"warning"}),
+        ("start --engines s", {"sge", "slurm", "ssh"}),
+        ("start --db s", {"sqlite:///"}),
+        ("hub --db p", {"postgresql://"}),
     ],
 )
 def test_completion(words: str, completions: set[str], cluster: Callable[..., Path], tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "context": {"pool"},
     "patching": {"pool"},
     "magics": {"errors", "client"},
-    "cli_options": {"options", "net.address"},
+    "cli_options": {"options", "launch.choose", "net.address"},
     "executor": {"errors", "options", "client", "launch"},
     "cluster": {"errors", "options", "client", "launch", "net.address", "net.folder", "net.deaths", "net.wake"},
 }
