@@ -36,8 +36,8 @@ class FarHub:
         self._events: deque[tuple[Any, ...]] = deque()
         self._asked: dict[int, Reply] = {}
         self._number = self._questions = 0
-        self._kept: deque[tuple[int, bytes]] = deque()
-        self._bytes = self._dropped = 0
+        self._kept: deque[tuple[int, bytes, int]] = deque()  #: number, and how many notes are in it
+        self._bytes = self._kept_notes = self._dropped = 0
         self._there = self._closing = False
         self._told: dict[str, Any] = {"kind": "hub"}
         keys = (connection.public_key.encode(), connection.secret_key.encode())
@@ -46,7 +46,7 @@ class FarHub:
         self._socket = self._context.dealer(
             self._address, f"controller-{instance}", host_key=connection.server_key.encode(), keys=keys
         )
-        self._monitor = self._socket.connect()
+        self._monitor = self._socket.connect(notice_silence=True)
         self._thread = threading.Thread(target=self._run, name="parpool-far-hub", daemon=True)
         self._thread.start()
 
@@ -82,7 +82,7 @@ class FarHub:
     def status(self) -> dict[str, Any]:
         """What the hub said last, and what waits for it."""
         told = dict(self._told)
-        told["backlog"] = told.get("backlog", 0) + len(self._events) + sum(1 for _ in self._kept) * MOST
+        told["backlog"] = len(self._events) + self._kept_notes
         told["dropped"] = told.get("dropped", 0) + self._dropped
         if not self._there:
             told["errors"] = NOT_THERE
@@ -134,13 +134,13 @@ class FarHub:
             return
         self._told = message.status
         while self._kept and self._kept[0][0] <= message.number:
-            self._bytes -= len(self._kept.popleft()[1])
+            self._let_go()
 
     def _heed_connection(self) -> None:
         for change in self._monitor.changes():
             if change is UP:
                 self._there = True
-                for _, header in self._kept:
+                for _, header, _ in self._kept:
                     self._socket.send(header)
             elif change is DOWN:
                 self._there = False
@@ -167,12 +167,19 @@ class FarHub:
         self._number += 1
         header = encode(Notes(self._instance, self._number, notes))
         self._bytes += len(header)
-        self._kept.append((self._number, header))
+        self._kept.append((self._number, header, len(notes)))
+        self._kept_notes += len(notes)
         while self._bytes > KEPT_BYTES:
-            self._bytes -= len(self._kept.popleft()[1])
-            self._dropped += MOST
+            self._dropped += self._let_go()
         if self._there:
             self._socket.send(header)
+
+    def _let_go(self) -> int:
+        """Forget the oldest notes that are kept; how many were there?"""
+        _, header, notes = self._kept.popleft()
+        self._bytes -= len(header)
+        self._kept_notes -= notes
+        return notes
 
     def _ask(self, what: str, about: dict[str, Any], reply: Reply) -> None:
         if not self._there:

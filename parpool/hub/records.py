@@ -117,7 +117,7 @@ class Store(Protocol):
 
     def status(self) -> dict[str, Any]:
         """``kind`` of store; how many ``records``, and ``bytes`` of bodies; how much was ``dropped`` because of a
-        bound; ``errors``: the text of the last one, or None; ``backlog``: how much waits to be written."""
+        bound; ``errors``: the text of the last one that lasts or has cost records, or None; ``backlog``: how much waits to be written."""
 
 
 # -- ids ----------------------------------------------------------------------------------------------------------

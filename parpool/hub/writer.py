@@ -66,7 +66,7 @@ class Writer:
         self.settled = self.settled_bytes = 0  #: events written or dropped
         self.lost = 0  #: events dropped
         self.records = self.bytes = 0
-        self.error: str | None = None  #: the last one
+        self.error: str | None = None  #: the last one that lasts, or has cost something
         self.trouble: str | None = None  #: the one that lasts
         self._blobs = 0
         self._connection: Connection | None = None
@@ -145,6 +145,8 @@ class Writer:
             self._sweep()
             if self.trouble is not None:
                 log.warning("the database %s can be written again", self._database)
+                if not self.lost:
+                    self.error = None
             self.trouble = None
         except Exception as error:
             words = Database.words(error)

@@ -27,7 +27,7 @@ _EVENTS = int(zmq.EVENTS)
 
 
 LONGEST_POLL = 1e6  #: seconds
-SILENCE = 10_000  #: ms after which a connection by tcp is dead of which nothing is heard
+SILENCE = 10_000  #: ms after which a connection is dead of which nothing is heard, where somebody looks
 
 #: what becomes of a connection; SHUT: it has ended in its handshake, as where the other side is killed, or does not
 #: have the key that is expected of it
@@ -113,7 +113,8 @@ class Router:
                 self._knocks = Knocks(socket)
         if domain:
             socket.router_handover = 1
-            _notice_silence(socket, address)
+            if address.startswith("tcp:"):
+                _notice_silence(socket)
         socket.router_mandatory = 1
         socket.bind(address)
         self.address: str = socket.getsockopt_string(zmq.LAST_ENDPOINT)
@@ -169,15 +170,21 @@ class Dealer:
         if keys is None:
             socket.connect(address)
 
-    def connect(self) -> Monitor:
-        """Connect a socket that was made with ``keys``; the monitor tells what becomes of the connection."""
+    def connect(self, notice_silence: bool = False) -> Monitor:
+        """Connect a socket that was made with ``keys``; the monitor tells what becomes of the connection.
+
+        ``notice_silence``: a connection by ipc is to end, too, when its other side is silent, as one that is stopped.
+        """
         monitor = Monitor(self.socket)
+        if notice_silence:
+            _notice_silence(self.socket)
         self.connect_plainly()
         return monitor
 
     def connect_plainly(self) -> None:
         """The same without a monitor."""
-        _notice_silence(self.socket, self._address)
+        if self._address.startswith("tcp:"):  # a cable that is cut tells nobody, ipc tells
+            _notice_silence(self.socket)
         self.socket.connect(self._address)
 
     def send(self, header: bytes, frames: Sequence[bytes] = ()) -> None:
@@ -270,12 +277,11 @@ def _rest(socket: zmq.Socket[bytes]) -> Frames:
     return frames
 
 
-def _notice_silence(socket: zmq.Socket[bytes], address: str) -> None:
-    """Have connections end whose other side is silent: a cable that is cut tells nobody. (ipc tells.)"""
-    if address.startswith("tcp:"):
-        socket.heartbeat_ivl = 2000
-        socket.heartbeat_timeout = SILENCE
-        socket.heartbeat_ttl = SILENCE
+def _notice_silence(socket: zmq.Socket[bytes]) -> None:
+    """Have connections end whose other side is silent. (It answers by its I/O thread, whatever else it is at.)"""
+    socket.heartbeat_ivl = 2000
+    socket.heartbeat_timeout = SILENCE
+    socket.heartbeat_ttl = SILENCE
 
 
 class Doorkeeper:

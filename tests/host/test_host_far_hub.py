@@ -116,6 +116,30 @@ def test_killed_alone_it_misses_nothing(site: Site, rc: parpool.Client) -> None:
     assert rc.hub_history() == names
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="SIGSTOP")
+def test_stopped_it_keeps_nobody_waiting(site: Site, rc: parpool.Client) -> None:
+    """What it is asked ends in an error, also what was asked before anybody knew. When it goes on, so does all."""
+    assert rc.load_balanced_view().apply_sync(abs, -1) == 1
+    until(lambda: len(rc.hub_history()) == 1)
+    site.hub.send_signal(signal.SIGSTOP)
+    try:
+        for _ in range(2):
+            with pytest.raises(parpool.ParpoolError, match="does not answer"):
+                rc.hub_history()
+        assert rc.load_balanced_view().apply_sync(abs, -2) == 2
+        until(lambda: rc.cluster_status()["hub"]["backlog"] >= 2)  # submitted, and ended
+    finally:
+        site.hub.send_signal(signal.SIGCONT)
+
+    def again() -> int:
+        try:
+            return len(rc.hub_history())
+        except parpool.ParpoolError:
+            return 0
+
+    until(lambda: again() == 2)
+
+
 def test_a_second_hub_is_refused(site: Site) -> None:
     line = [sys.executable, "-m", "parpool", "hub"]
     done = subprocess.run(line, env=site.environment, capture_output=True, text=True, timeout=PATIENCE)

@@ -199,13 +199,14 @@ def test_a_full_disk(tmp_path: Path) -> None:
         except NoAnswer as error:
             assert "the hub's database fails" in str(error), error
         assert store.status()["backlog"] >= 40 and store.status()["dropped"] == 0, store.status()
+        print("FULL?", store.status()["errors"])
         if {more!r}:
             subprocess.run({more!r}, check=True)
         else:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         wait_until(lambda: store.status()["backlog"] == 0, "the end of the backlog")
         assert len(ask(store, "query", query={{"status": "ok"}})) == n == store.status()["records"]
-        print("FULL?", store.status()["errors"])
+        assert store.status()["errors"] is None, "it is over, and nothing is lost"
         store.close()
         """,
     )
