@@ -55,6 +55,8 @@ def _check_places(scheduler: Scheduler) -> None:
         for id, task in engine.held.items():
             find(task, SENT, REVOKING)
             _require(id == task.id and task.engine == engine.id, "a task is held by another engine", task, engine)
+    for task in ledger.condemned:
+        find(task, ENDED)
     _require(found == scheduler.tasks, "not every task is somewhere", scheduler.tasks.keys() ^ found.keys())
     for id, task in found.items():
         _require(id == task.id and task.state in MOVES, "a task has no id, or no state", task)

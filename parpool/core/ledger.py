@@ -7,7 +7,7 @@ a while, and it may come back. ``end`` is where the last outcome of every task i
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
 from ..status import ABORTED, IMPOSSIBLE, KILLED
@@ -15,7 +15,7 @@ from .effects import Effects, Ending
 from .graph import BLOCKED, NEVER, Graph
 from .parts import Parts
 from .queues import Queues
-from .state import ENDED, WAITING, Engine, Task
+from .state import ENDED, WAITING, Engine, Queue, Task
 
 Decree: TypeAlias = "tuple[int, int | None, object]"  #: status, engine and detail of an end that the brain decided on
 
@@ -23,13 +23,14 @@ Decree: TypeAlias = "tuple[int, int | None, object]"  #: status, engine and deta
 class Ledger:
     """All tasks that have not ended, and where those stand that no engine holds."""
 
-    __slots__ = ("tasks", "queues", "graph", "parts", "_engines", "_unsettled")
+    __slots__ = ("tasks", "queues", "graph", "parts", "condemned", "_engines", "_unsettled")
 
     def __init__(self, engines: Mapping[int, Engine]) -> None:
         self.tasks: dict[int, Task] = {}
         self.queues = Queues(engines)
         self.graph = Graph()
         self.parts = Parts()
+        self.condemned: deque[Task] = deque()  #: those that will not begin, and whose end is still to be told
         self._engines = engines
         self._unsettled: deque[tuple[int, bool, int | None]] = deque()  #: ends that those who wait must be told of
 
@@ -78,6 +79,29 @@ class Ledger:
             self.queue(task, effects, otherwise=ending)
 
     # -- its end ----------------------------------------------------------------------------------------------
+
+    def condemn(self, tasks: Iterable[Task]) -> None:
+        """Take tasks that no engine holds from where they stand: they have ended, which :meth:`bury` tells."""
+        queues: dict[int, Queue] = {}
+        ready, condemned = self.queues.ready, self.condemned
+        for task in tasks:
+            if task.state == WAITING:
+                self.graph.drop(task)
+            else:
+                queue = task.queue or ready
+                queue.gone += 1
+                queues[id(queue)] = queue
+            task.state = ENDED
+            condemned.append(task)
+        for queue in queues.values():
+            queue.shed()
+            if not queue.tasks:
+                self.queues.drained(queue)
+
+    def bury(self, count: int, effects: Effects) -> None:
+        """Tell the end of so many of those condemned."""
+        for _ in range(min(count, len(self.condemned))):
+            self.drop(self.condemned.popleft(), (ABORTED, None, ""), effects)
 
     def drop(
         self,

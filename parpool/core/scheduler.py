@@ -172,6 +172,8 @@ class Scheduler(Returns):
                 self._ledger.graph.drop(task)
         for task in found.values():
             if task.engine is None:
+                if task.state == ENDED:  # and that is about to be told
+                    continue
                 if task.state == QUEUED:
                     self._ledger.drop(task, (ABORTED, None, ""), effects)
                     self._ledger.queues.count_out(task)
@@ -186,12 +188,31 @@ class Scheduler(Returns):
         self._dispatch.assign(effects, now)
         return effects
 
+    def condemn(self, ids: Iterable[int], now: float) -> Effects:
+        """As :meth:`abort`, of very many: nothing of them begins from here on, and their ends come by :meth:`bury`."""
+        found = {id: task for id in ids if (task := self.tasks.get(id)) is not None and task.state != ENDED}
+        self._ledger.condemn([task for task in found.values() if task.engine is None])
+        return self.abort([id for id, task in found.items() if task.engine is not None], now)
+
+    @property
+    def condemned(self) -> bool:
+        """Are there ends to be told by :meth:`bury`?"""
+        return bool(self._ledger.condemned)
+
+    def bury(self, count: int, now: float) -> Effects:
+        """The ends of the next ``count`` tasks that were condemned."""
+        effects = Effects()
+        self._ledger.bury(count, effects)
+        self._dispatch.assign(effects, now)  # others may have waited for them
+        return effects
+
     def abort_all(self, detail: object) -> Effects:
         """End every task, also those that run: their late reports will be stale."""
         effects = Effects()
         for task, _ in list(self._ledger.graph.waiting.values()):
             self._ledger.graph.drop(task)
         self._ledger.queues.clear()
+        self._ledger.condemned.clear()
         self._dispatch.limits.clear()
         for task in list(self.tasks.values()):
             self._ledger.drop(task, (ABORTED, None, detail), effects)

@@ -177,8 +177,10 @@ class Clients:
 
     def _drop_tasks(self, door: Door) -> None:
         scheduler = self._station.scheduler
-        mine = [id for id, task in scheduler.tasks.items() if task.door is door]
-        self._station.perform(scheduler.abort(mine, monotonic()))
+        # In slices, as others wait meanwhile.
+        self._station.perform(
+            scheduler.condemn([id for id, task in scheduler.tasks.items() if task.door is door], monotonic())
+        )
 
     def _remove(self, door: Door) -> None:
         door.close()

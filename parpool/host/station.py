@@ -41,6 +41,7 @@ ASK_OFTEN = 500  #: times
 _OF_ENGINES = frozenset({OK, ERROR, UNMET, OVERTIME})  #: how a task may end there
 RESERVED = frozenset({*PORTS, "lane", "lock"})  #: names of files in the session's folder
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
+SLICE = 4096  #: ends of tasks of a client that has gone that are told in a step
 NOTE_EVERY = 32  #: messages of an engine that may be unacknowledged though they have arrived
 AT_ONCE = 64  #: messages from one socket in one step, before others have their turn
 GHOSTS = 1024  #: engines that were lost and may come back
@@ -59,8 +60,7 @@ class Station(Lobby):
         policy: str,
     ) -> None:
         self._given = session, ports
-        self._guests = Guests()
-        self.pulse = Pulse(misses)
+        self._guests, self.pulse = Guests(), Pulse(misses)
         #: engines that were taken for lost: the ids that they had, and the tasks that they held
         self.ghosts: dict[bytes, tuple[int, frozenset[int]]] = {}
         self._to_ask: dict[bytes, int] = {}  #: engines that are to say who they are, and how often this is tried
@@ -83,8 +83,7 @@ class Station(Lobby):
 
     def _make_deeds(self) -> StationDeeds:
         deeds = StationDeeds(self.scheduler, self.members, self._wires, self.blobs)
-        deeds.journal = self.journal
-        deeds.can_be_told = self.scheduler.can_be_told
+        deeds.journal, deeds.can_be_told = self.journal, self.scheduler.can_be_told
         return deeds
 
     def _open_session(self) -> Session:
@@ -129,7 +128,9 @@ class Station(Lobby):
             self._ask_now()
             if self._to_ask:  # their connection is still being made
                 timeout = ASK_AGAIN if timeout is None else min(timeout, ASK_AGAIN)
-        super().step(0 if self._leaving else timeout)
+        if self.scheduler.condemned:
+            self._perform(self.scheduler.bury(SLICE, monotonic()))
+        super().step(0 if self._leaving or self.scheduler.condemned else timeout)
         if self._leaving:
             leaving, self._leaving = self._leaving, {}
             self._lose(list(leaving))
@@ -172,7 +173,7 @@ class Station(Lobby):
         for member in self.members:
             self._note(member)
         self.lost_and_found.age()
-        self.ports.refused()  # else what there is to count grows without a bound
+        self.ports.refused()  # else what there is to count grows
 
     def _hear(self) -> None:
         while (answer := self._wires.heart.receive()) is not None:

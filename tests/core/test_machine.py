@@ -109,6 +109,16 @@ class Events(RuleBasedStateMachine):
         ids = data.draw(st.lists(st.sampled_from(sorted(self.world.tasks)), min_size=1, max_size=8))
         self.world.abort(*ids)
 
+    @precondition(lambda self: self.world.scheduler.tasks)
+    @rule(data=st.data())
+    def condemn(self, data: st.DataObject) -> None:
+        self.world.condemn(*data.draw(st.lists(st.sampled_from(sorted(self.world.scheduler.tasks)), max_size=8)))
+
+    @precondition(lambda self: self.world.scheduler.condemned)
+    @rule(count=st.integers(1, 5))
+    def bury(self, count: int) -> None:
+        self.world.bury(count)
+
     @precondition(lambda self: len(self.world.scheduler.tasks) > 8)
     @rule()
     def abort_all(self) -> None:

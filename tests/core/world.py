@@ -128,6 +128,14 @@ class World:
         """Abort tasks."""
         return self.step(lambda: self.scheduler.abort(ids, self.now))
 
+    def condemn(self, *ids: int) -> Effects:
+        """Abort tasks whose ends are told later."""
+        return self.step(lambda: self.scheduler.condemn(ids, self.now))
+
+    def bury(self, count: int) -> Effects:
+        """Tell some of them."""
+        return self.step(lambda: self.scheduler.bury(count, self.now))
+
     def abort_all(self) -> Effects:
         """Abort all tasks, known to the scheduler only."""
         tasks = self.scheduler.tasks.values()
@@ -254,6 +262,9 @@ class World:
                 busy = self._advance(engine, took) or busy
             if not busy:
                 wake = self.scheduler.wake_at()
+                if self.scheduler.condemned:
+                    self.bury(3)
+                    continue
                 if wake is None:
                     return
                 assert wake < self.now + 1e4

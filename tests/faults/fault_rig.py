@@ -25,7 +25,7 @@ from parpool.shm.session import sweep
 HERE = Path(__file__).parent
 PARPOOL = [sys.executable, "-m", "parpool"]
 PATIENCE = 20.0  #: seconds for what must come about, and takes far less where nothing is wrong
-ENDING = 5.0  #: seconds that an engine may take to end
+ENDING = 15.0  #: seconds that an engine may take to end
 
 
 def until(what: Callable[[], Any], why: str = "it does not come about") -> Any:

@@ -190,9 +190,12 @@ def test_no_controller_is_there_for_a_new_client(make_rig: MakeRig) -> None:
 def test_a_wait_for_a_controller_that_ends(make_rig: MakeRig, tmp_path: Path, wait: Wait) -> None:
     rig = make_rig(2)
     client, folder = rig.connect(), rig.sockets
-    waiting = Waiting(wait(client, tmp_path / "ran"))
+    waits = wait(client, tmp_path / "ran")
     assert rig.controller is not None
+    rig.controller.send_signal(signal.SIGSTOP)  # so that nothing is answered before it ends
+    waiting = Waiting(waits)
     rig.controller.terminate()
+    rig.controller.send_signal(signal.SIGCONT)
     assert lost(waiting.ended()), repr(waiting.end)  # though it would have patience for a minute
     with pytest.raises(ControllerLost, match="the cluster was ended: SIGTERM"):
         client.load_balanced_view().apply_sync(add, 1)

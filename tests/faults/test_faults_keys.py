@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +60,10 @@ class Stranger:
             setattr(self.socket, name, value.encode() if isinstance(value, str) else value)
         self._monitor = self.socket.get_monitor_socket(FAILED | zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED)
         self.socket.connect(address)
-        for frame in FRAMES * 20:
-            self.socket.send(frame)
-            self.socket.send_multipart([frame, frame])
+        with suppress(zmq.Again):  # after a refusal there is nowhere to send
+            for frame in FRAMES * 20:
+                self.socket.send(frame, zmq.NOBLOCK)
+                self.socket.send_multipart([frame, frame], zmq.NOBLOCK)
 
     def refused(self) -> bool:
         """Is it turned away? False where it is let in."""

@@ -16,12 +16,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 
+from paper_client import KEY, PaperClient
 from paper_wires import Clock, PaperLine, PaperPorts, PaperSession, Peer
 
 from parpool import __version__
 from parpool import status as codes
 from parpool.client import far
-from parpool.client.far import Far
 from parpool.core.check import check
 from parpool.core.parts import whole_of
 from parpool.core.state import Task
@@ -32,7 +32,6 @@ from parpool.host.journal import Journal
 from parpool.host.ports import HEART
 from parpool.host.station import Station
 from parpool.host.wires import CONTROL, WORK
-from parpool.wire.functions import Function
 from parpool.wire.messages import (
     EACH,
     PROTOCOL,
@@ -53,31 +52,7 @@ from parpool.wire.messages import (
 from parpool.wire.requests import SHIFT
 
 MISSES = 2
-KEY = b"function"
 ELSEWHERE = "another-machine"  # so that nobody looks for its processes here
-
-
-class PaperClient(Far):
-    """A client, whose socket is of paper, and where the outcomes of its tasks go."""
-
-    def __init__(self, paper: Paper) -> None:
-        self.paper = paper
-        super().__init__(paper, 1e9, False)
-        self.peer: Peer = self.line.peer  # type: ignore[attr-defined]
-        self.define(Function(KEY, b"blob", "function"))
-        self.count = itertools.count(1).__next__
-        self.early: list[dict[str, Any]] = []  # submitted before there was a number to give
-
-    def deliver(self, task: Task, outcome: Any, engine: int | None) -> None:
-        """An outcome."""
-        self.paper.ended(task, outcome)
-
-    def printed(self, *args: Any) -> None:
-        """Nobody prints."""
-
-    def connect(self, again: bool = True) -> None:
-        self.peer.connect()
-        self.line.again = again  # type: ignore[attr-defined]
 
 
 class PaperEngine(Peer):
