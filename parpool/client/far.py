@@ -334,8 +334,11 @@ class Far:
         another = bool(self._instance) and welcome.instance != self._instance
         self._instance = welcome.instance
         if another:
-            for about in self._greetings:  # first of all; engines that were there have done it
-                self._tell("greet", {**about, "again": True})
+            unheard = [
+                self._asked.pop(ask.number)[0].about for ask, _ in list(self._asked.values()) if ask.what == "greet"
+            ]
+            for about in self._greetings:  # first of all; engines that were there have done it, as far as is known
+                self._tell("greet", {**about, "again": {**about, "again": False} not in unheard})
         self._welcome = True
         if not welcome.again:
             self._got = self._told_got = welcome.next - 1

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from fault_rig import MakeRig, begun, end_of, ends_of, let_go, lines, until
 from fault_tasks import add, appended, appended_and_noted, my_pid, noted, wait_for
+from test_faults_client import Other
 
 from parpool import EngineLost, ImpossibleDependency, TaskAborted, TaskTimeout
 
@@ -172,3 +173,17 @@ def test_files_that_are_lost_with_the_controller(make_rig: MakeRig, tmp_path: Pa
     (rig.folder / what).unlink()
     rig.start_controller()
     assert ends_of(results) == list(range(500))
+
+
+def test_a_question_about_a_task_whose_client_is_not_back_yet(make_rig: MakeRig, tmp_path: Path) -> None:
+    """The next controller knows nothing of the task before its client has told it."""
+    rig = make_rig(1)
+    other = Other(rig, tmp_path, "keep", behind=1)
+    results = [rig.client.get_result(name) for name in other.names]
+    other.process.send_signal(signal.SIGSTOP)
+    rig.restart_controller()
+    assert rig.status()["tasks"] == 0 and not any(result.wait(0.3) for result in results)
+    other.process.send_signal(signal.SIGCONT)
+    until(lambda: rig.status()["tasks"] == 2)
+    let_go(other.running)
+    assert ends_of(results) == [-1, 0]

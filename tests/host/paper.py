@@ -49,7 +49,7 @@ from parpool.wire.messages import (
     to_control,
     to_engine,
 )
-from parpool.wire.requests import SHIFT
+from parpool.wire.requests import SHIFT, Definition
 
 MISSES = 2
 ELSEWHERE = "another-machine"  # so that nobody looks for its processes here
@@ -219,11 +219,16 @@ class Paper:
         session: Any = PaperSession()
         ports: Any = self.ports
         self.station = made = Station(session, ports, self.journal, misses=MISSES, policy="leastload")
-        doors = Clients(made, f"controller-{self._numbers()}", False, self._draw, lambda *args: None)
+        doors = Clients(made, f"controller-{self._numbers()}", False, self._draw, self._answer)
         made.on_client, made.on_client_lost, made.on_news = doors.heed, doors.lost, doors.tell
         made.start()
         self.journal.begin(past)
         made.follow(past)
+
+    def _answer(self, door: Any, what: str, about: dict[str, Any], reply: Any) -> None:
+        if what == "greet":
+            definition = Definition(about["key"], about["blob"], about["name"])
+            reply(self.station.greet(door, definition, about["payload"], about["again"]))
 
     def _draw(self, below: int) -> int:
         return self._numbers() % below

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 from paper import Paper, PaperEngine, on_paper
+from paper_client import KEY
 
 from parpool import status as codes
 from parpool.core.state import Dependency
+from parpool.wire.functions import Function
 from parpool.wire.messages import EACH, Who, encode
 
 
@@ -350,3 +352,36 @@ def test_an_answer_that_comes_behind_the_hello(paper: Paper) -> None:
     paper.ports.inbox["control"].append(answer)
     paper.settle()
     assert all(paper.statuses(id) for id in late)
+
+
+@pytest.mark.parametrize("heard", [True, False])
+def test_first_calls_of_engines_that_came_before_their_client(paper: Paper, heard: bool) -> None:
+    """What a client has every engine call first, those have called that were there; one that is new has not. Where the
+    client has not heard that it was seen to, all of them are to call it."""
+    old, client = paper.add_engine(), paper.add_client()
+    client.greet(Function(KEY, b"blob", "function"), b"payload")
+    paper.step(3)
+    client.step(0)
+    paper.step(3)
+    assert taken(old) == [1]
+    old.waiting.clear()
+    old.pending.append(encode((1, codes.OK, 0, 1.0, 1.0, b"value", 0)))
+    old.flush()
+    paper.step(3)
+    for _ in range(4 if heard else 0):
+        client.step(0)
+    paper.kill_controller()
+    new = paper.add_engine()
+    for _ in range(4):
+        paper.step(3)
+        taken(new)
+    client.connect()
+    for _ in range(4):
+        client.step(0)
+        paper.step(3)
+    assert len(taken(new)) == 1
+    old.connect()
+    for _ in range(4):
+        paper.step(3)
+        taken(old)
+    assert len(old.waiting) == (0 if heard else 1)
