@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -174,6 +175,23 @@ def test_a_port_that_is_taken(spawn: Spawn, folder: Path) -> None:
             assert done.returncode == 1 and "Traceback" not in done.stderr
             assert str(port) in done.stderr and len(done.stderr.splitlines()) == 1
     assert not (folder / "client.json").exists() and not address.running(folder)
+
+
+def test_what_programs_read_is_what_the_manual_shows(spawn: Spawn, folder: Path) -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "operating.md").read_text(encoding="utf-8")
+    listed, shown = (json.loads(each) for each in re.findall(r"^```json\n(.*?)^```$", manual, re.MULTILINE | re.DOTALL))
+    process = controller(spawn, folder)
+    spawn("engine")
+    until(lambda: status()["engines"], process=process)
+    assert shape(json.loads(parpool("list", "--json").stdout)) == shape(listed)
+    assert shape(status()) == shape(shown)
+
+
+def shape(value: Any) -> Any:
+    """The names in what JSON says, and the kinds of the values."""
+    if isinstance(value, dict):
+        return {name: shape(each) for name, each in value.items()}
+    return [shape(value[0])] if isinstance(value, list) else type(value)
 
 
 # Engines --------------------------------------------------------------------------------------------
