@@ -32,6 +32,7 @@ class Supervisor:
         self.over = threading.Event()
         self._up = False  # the controller was ready once
         self._words = ""  # how the controller ended
+        self._earlier: dict[str, int] = {}  # how much was in which log before
         self.marred = False  # there is something in the logs that somebody may want to read
         # The order in which locks are taken: this one, that for writing, those of the places.
         self._lock = threading.RLock()
@@ -66,6 +67,7 @@ class Supervisor:
             )
         record.sweep(plan.profile)
         address.make_folder(folder / "log")
+        self._earlier = {each.name: each.stat().st_size for each in (folder / "log").iterdir()}
         for name in ("client.json", ENGINE_FILE):  # of one that was killed
             (folder / name).unlink(missing_ok=True)
         atexit.register(self._at_exit)
@@ -174,9 +176,11 @@ class Supervisor:
 
     def _tail(self, words: str) -> str:
         """The end of the log of the process that the words begin with, if it is on this machine."""
+        name = f"{words.partition(':')[0]}.log"
         with suppress(OSError):
-            with (self.plan.folder / "log" / f"{words.partition(':')[0]}.log").open("rb") as file:
-                file.seek(max(0, file.seek(0, 2) - 4000))
+            with (self.plan.folder / "log" / name).open("rb") as file:
+                size, begin = file.seek(0, 2), self._earlier.get(name, 0)
+                file.seek(max(begin if begin <= size else 0, size - 4000))
                 lines = file.read().decode(errors="replace").strip().splitlines()[-LINES:]
                 return "".join(f"\n  | {line}" for line in lines)
         return ""

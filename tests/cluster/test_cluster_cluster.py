@@ -219,6 +219,9 @@ def test_a_controller_that_does_not_come_up(folder: Path) -> None:
     assert "\n  | " in str(caught.value) and "No such option" in str(caught.value)
     assert (cluster.folder / "log" / "controller-0.log").exists() and not (cluster.folder / "cluster.json").exists()
     assert cluster.wait()
+    with pytest.raises(ControllerLost) as again:
+        cluster.start_cluster()
+    assert str(again.value).count("No such option") == str(caught.value).count("No such option"), "of this start alone"
 
 
 def test_a_port_that_is_taken() -> None:
