@@ -341,7 +341,9 @@ def _awaited(file: Path | None, profile: str, cluster_id: str | None, timeout: f
         try:
             return address.read(_of_living("engine", file or _found("engine", profile, cluster_id)), "engine")
         except NotRunning as error:
-            if isinstance(error.__cause__, address.SeveralClusters) or time.monotonic() > deadline:
+            # A cluster that has ended in order has removed the files that its engines were told of.
+            hopeless = isinstance(error.__cause__, address.SeveralClusters) or (file and not file.exists())
+            if hopeless or time.monotonic() > deadline:
                 raise
             if not told:
                 click.echo(f"waiting for a controller, for {timeout:g} s: {error.message}", err=True)

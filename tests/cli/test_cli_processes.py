@@ -235,9 +235,8 @@ def test_an_engine_of_a_folder_elsewhere(spawn: Spawn, folder: Path, tmp_path: P
     assert process.returncode == TOLD_TO_DIE
 
 
-@pytest.mark.parametrize("file", [[], ["--file"]])
-def test_an_engine_that_is_there_before_its_controller(spawn: Spawn, folder: Path, file: list[str]) -> None:
-    process = spawn("engine", *file, *([str(folder / "engine.json")] if file else []))
+def test_an_engine_that_is_there_before_its_controller(spawn: Spawn, folder: Path) -> None:
+    process = spawn("engine")
     assert process.stderr is not None and process.stderr.readline().startswith("waiting for a controller, for 60 s: ")
     controller(spawn, folder)
     (row,) = until(lambda: status()["engines"], process=process)
