@@ -37,6 +37,7 @@ from .cli_options import (
     reached_at,
     which_cluster,
 )
+from .cli_tables import print_table, shown
 from .errors import ConnectionFileError, ParpoolError
 from .launch import daemon
 from .launch.mpi import rank_and_size
@@ -175,11 +176,11 @@ def status(profile: str, cluster_id: str | None, file: Path | None, as_json: boo
         click.echo(json.dumps(found, indent=2, default=str))
     for name, part in () if as_json else found.items():
         if isinstance(part, list) and all(isinstance(each, Mapping) for each in part):
-            _print_table(part, f"{len(part)} {name}")
+            print_table(part, f"{len(part)} {name}")
         elif isinstance(part, Mapping):
-            _print_table([{name: key, "": value} for key, value in part.items()])
+            print_table([{name: key, "": value} for key, value in part.items()])
         else:
-            click.echo(f"{name}: {_shown(name, part)}")
+            click.echo(f"{name}: {shown(name, part)}")
 
 
 @commands.command("list")
@@ -192,7 +193,7 @@ def list_clusters(profile: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=2))
     elif rows:
-        _print_table(rows)
+        print_table(rows)
     else:
         where = f"in profile {profile!r}" if profile else f"in {address.root()}"
         command = f"parpool start{address.options(profile or address.DEFAULT, address.DEFAULT)}"
@@ -371,28 +372,3 @@ def _running(profile: str, cluster_id: str | None, or_file: str = "") -> Path:
 def _logs(folder: Path) -> Path:
     address.make_folder(folder / "log")
     return folder / "log"
-
-
-def _print_table(rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
-    """The rows, below the names of their fields."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    if not rows:
-        click.echo(title)
-        return
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    table = Table(*names, title=title or None, title_justify="left", box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*(Text(_shown(name, row.get(name))) for name in names))
-    # What is not a terminal has no width: nothing is to be cut for it.
-    Console(width=None if sys.stdout.isatty() else 1000).print(table)
-
-
-def _shown(name: str, value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {each}" for name, each in value.items())
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return time.ctime(value) if value and name == "started" else str("" if value is None else value)

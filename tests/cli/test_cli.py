@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -295,6 +296,28 @@ def test_list(cluster: Callable[..., Path], folder: Path, tmp_path: Path) -> Non
     assert text[0].split() == ["profile", "cluster_id", "running", "pid", "hostname", "started", "folder"]
     assert len(text) == 4 and str(one.parent) in text[2] and str(two.parent) in text[3], "nothing is cut or broken"
     assert [line.split()[2] for line in text[1:]] == ["no", "yes", "no"] and time.ctime(1e9) in text[2]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="terminals")
+@pytest.mark.parametrize("width", ["80", "60"])
+def test_a_list_in_a_narrow_terminal(cluster: Callable[..., Path], tmp_path: Path, width: str) -> None:
+    path = cluster("a-cluster-with-quite-a-long-name").parent
+    terminal, theirs = os.openpty()
+    environment = {**os.environ, "COLUMNS": width, "TERM": "xterm"}
+    done = subprocess.run([*COMMAND, "list"], cwd=tmp_path, env=environment, stdout=theirs, stderr=subprocess.PIPE)
+    shown = os.read(terminal, 1 << 16).decode()
+    os.close(theirs)
+    os.close(terminal)
+    assert done.returncode == 0 and not done.stderr
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
+    assert max(map(len, lines)) <= int(width)
+    texts = {"profile": "default", "cluster_id": path.name, "folder": str(path)}
+    assert sum(map(len, texts.values())) > int(width), "else it is not narrow"
+    lines = [line.ljust(int(width)) for line in lines]
+    free = "".join(" " if set(column) == {" "} else "x" for column in zip(*lines, strict=True))
+    rows = ["".join(line[slice(*match.span())].strip() for line in lines) for match in re.finditer("x+", free)]
+    for name, text in texts.items():
+        assert name + text in rows
 
 
 def test_a_list_that_nobody_reads_to_its_end(cluster: Callable[..., Path], tmp_path: Path) -> None:
