@@ -17,6 +17,7 @@ from .client.balanced import LoadBalancedView
 from .client.client import Client
 from .client.remote import ParallelFunction, RemoteFunction
 from .client.view import View
+from .errors import ConnectionFileError
 from .pool import Pool
 
 Function = Callable[..., Any]
@@ -105,13 +106,20 @@ def default_client() -> Client:
 
 
 def running_client() -> Client | None:
-    """The client of a running cluster of the default profile; None where none runs.
+    """The client of the cluster that ``Client()`` would connect to; None where none runs.
 
-    Raises what keeps this process from a cluster that does run.
+    Raises what keeps this process from a cluster that does run, and where it is not clear which of several is meant.
     """
-    from .net.address import cluster_folder, running
+    from .net.address import SeveralClusters, find, gone, read
 
-    return Client(timeout=10.0) if running(cluster_folder()) else None
+    try:
+        path = find("client")
+    except SeveralClusters:
+        raise
+    except ConnectionFileError:
+        return None
+    # Also a file of another machine, from which only an attempt can tell whether it is still good.
+    return None if gone(read(path, "client", gone_too=True)) else Client(path, timeout=10.0)
 
 
 def _embedded_client() -> Client:

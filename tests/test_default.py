@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -12,17 +14,21 @@ from typing import Any
 
 import pytest
 
-from parpool import AsyncResult, Pool, cpu_count, default
+from parpool import AsyncResult, Cluster, ConnectionFileError, Pool, cpu_count, default
 from parpool.client.client import Client
 from parpool.client.remote import ParallelFunction, RemoteFunction
-from parpool.default import parallel, remote
+from parpool.default import parallel, remote, running_client
+from parpool.net import address
+from parpool.net.address import Connection
 
 METHODS = ("fork", "spawn", "forkserver") if hasattr(os, "fork") else ("spawn",)
 
 
 @pytest.fixture(autouse=True)
-def ends() -> Iterator[None]:
-    yield
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("PARPOOL_DIR", str(tmp_path / "data"))  # a cluster of whoever runs this is none of ours
+    monkeypatch.delenv("PARPOOL_PROFILE", raising=False)
+    yield tmp_path / "data"
     default._end()
 
 
@@ -139,6 +145,39 @@ def test_a_running_cluster_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     pool.join()
 
 
+def test_the_only_cluster_that_runs_is_found() -> None:
+    with Cluster(n=1, cluster_id="lab") as rc:
+        engine = rc[0].apply_sync(os.getpid)
+        with Client() as other:
+            assert other.ids == rc.ids
+        assert pid() == engine and default._pool is None
+        with Cluster(n=0, cluster_id="den"):
+            for find in (Client, running_client):
+                with pytest.raises(ConnectionFileError, match="several clusters run .*: den, lab"):
+                    find()
+            assert pid() == engine, "once it is found, it stays"
+        default.default_client().close()
+
+
+def test_a_cluster_of_another_machine_is_found_by_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Cluster(n=1, ip="127.0.0.1") as rc:
+        engine = rc[0].apply_sync(os.getpid)
+        theirs = address.read(address.find("client"))
+        monkeypatch.setenv("PARPOOL_DIR", str(tmp_path / "here"))
+        address.write(dataclasses.replace(theirs, hostname="elsewhere"), address.cluster_folder() / "client.json")
+        assert pid() == engine and default._pool is None
+        default.default_client().close()
+
+
+def test_the_file_of_a_cluster_that_was_killed_is_none_that_runs() -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    where = {"client": "ipc:///nowhere/client", "heart": "ipc:///nowhere/heart"}
+    old = Connection("client", "default", "default", where, pid=dead.pid, hostname=socket.gethostname())
+    address.write(old, address.cluster_folder() / "client.json")
+    assert pid() != os.getpid() and default._pool is not None
+
+
 def test_on_an_engine_it_stays_there() -> None:
     with Pool(1) as pool:
         engine = pool.client[0]
@@ -149,7 +188,9 @@ def test_on_an_engine_it_stays_there() -> None:
 
 SCRIPT = """
 import multiprocessing, os, sys
-from parpool.default import parallel, remote
+from parpool.default import parallel, remote, running_client
+from parpool.net import address
+from parpool.net.address import Connection
 
 scale = 1
 
