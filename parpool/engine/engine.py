@@ -67,6 +67,7 @@ class Engine:
         self._flushed = 0.0
         self.receiving = False  #: is the main thread waiting for messages?
         self.busy = False  #: is the main thread running tasks?
+        self._over = ""  #: why it ends
         self._said = 0  #: how often this engine has introduced itself again
         self._taken: int | None = 0  #: the number of the last message with tasks; None: none are taken now
         self._more = False  #: does the host have more for this engine than the last message?
@@ -89,7 +90,7 @@ class Engine:
         self._warden = Warden(self, self._mail, settings)
         signal.signal(signal.SIGINT, self._on_interrupt)
         if self._mail.lasting:
-            signal.signal(signal.SIGTERM, lambda signum, frame: self.end_by_signal())
+            signal.signal(signal.SIGTERM, lambda signum, frame: self.end_by_signal(signum))
         self._warden.start()
 
     def serve(self) -> None:
@@ -104,6 +105,7 @@ class Engine:
                     self._receive()
                 elif self._calls[0] is None:
                     self._flush()
+                    self._over = "its controller has told it to, and what it held is done"
                     return
                 else:
                     self.busy = True
@@ -128,6 +130,7 @@ class Engine:
     def close(self) -> None:
         """End the warden and the sockets; what was sent has a moment to leave."""
         self._warden.end()
+        self._warden.tell_end(self._over)
         self._mail.close(encode(Farewell(b"")))
         self._recorder.close()
 
@@ -279,7 +282,7 @@ class Engine:
         # Ctrl-C at a terminal reaches engines too, and is the parent's to answer; one without a parent ends.
         if self.current < 0:
             if self._break < 0 and self._overdue[0] < 0 and self._mail.lasting:
-                self.end_by_signal()
+                self.end_by_signal(signum)
             self._break, self._overdue = -1, (-1, 0)  # what was to be broken off has ended meanwhile
             return
         if (self.current, self.item) == self._overdue:
@@ -289,9 +292,11 @@ class Engine:
             self._break = -1
             self._raise(KeyboardInterrupt())
 
-    def end_by_signal(self) -> None:
+    def end_by_signal(self, signum: int) -> None:
         """End this process: in order where it is idle; at once where a task runs, which could catch what is raised."""
+        self._over = f"{signal.Signals(signum).name} has come"
         if self.busy:
+            self._warden.tell_end(self._over + " while a task ran")
             os._exit(0)
         raise SystemExit(0)
 

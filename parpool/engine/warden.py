@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import threading
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,7 @@ class Warden(threading.Thread):
         self._host_pid = settings.host_pid
         self._settings = settings
         self._monitors = mail.monitors
+        self._logs = mail.lasting  #: has it a log of its own?
         self._met: set[Monitor] = set()  #: those whose connections were made at least once
         self._alone_since: float | None = monotonic() if mail.lasting else None  #: without a controller
         self._to_look = False  #: the main thread was at the work socket
@@ -74,6 +76,12 @@ class Warden(threading.Thread):
         self._wake.set()
         self.join()
         self._wake.close()
+
+    def tell_end(self, why: str) -> None:
+        """Log why this engine ends. From any thread, and from a signal's handler."""
+        if self._logs and why:
+            with suppress(Exception):  # of a stream that is just being written to
+                log.info("engine %s ends: %s", self._settings.uid, why)
 
     def run(self) -> None:
         """The loop: sleep until something is to be done."""
@@ -181,6 +189,7 @@ class Warden(threading.Thread):
         elif isinstance(order, Look):
             self._to_look = True
         elif isinstance(order, Die):
+            self.tell_end("its controller has told it to end at once")
             os._exit(TOLD_TO_DIE)
         elif self._engine.break_off() if isinstance(order, Break) else self._engine.overdue(order.id, order.item):
             # A signal, not just an exception: it also ends a sleep or a wait of the main thread.

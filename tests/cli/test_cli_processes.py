@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from parpool import Client
 from parpool.engine.warden import ORPHANED, TOLD_TO_DIE
 from parpool.net import address
 
@@ -215,6 +216,36 @@ def test_engines_come_and_go(spawn: Spawn, folder: Path) -> None:
     head.terminate()
     head.communicate(timeout=30)
     until(lambda: ours(folder) == [])
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ("SIGTERM", "SIGTERM has come"),
+        ("SIGINT", "SIGINT has come"),
+        ("busy", "SIGTERM has come while a task ran"),
+        ("shutdown", "its controller has told it to, and what it held is done"),
+        ("controller", "its controller has told it to end at once"),
+    ],
+)
+def test_an_engine_says_why_it_ends(spawn: Spawn, folder: Path, how: str, why: str, tmp_path: Path) -> None:
+    head = controller(spawn, folder)
+    process = spawn("engine")
+    with Client() as rc:
+        rc.wait_for_engines(1)
+        if how == "busy":
+            rc[0].execute(f"import time; open({str(tmp_path / 'busy')!r}, 'w').close(); time.sleep(60)", block=False)
+            until((tmp_path / "busy").exists)
+        if how == "shutdown":
+            rc.shutdown(rc.ids)
+        elif how == "controller":
+            head.terminate()
+        else:
+            process.send_signal(signal.SIGTERM if how == "busy" else getattr(signal, how))
+        _, errors = process.communicate(timeout=30)
+    last = errors.splitlines()[-1]
+    assert f"{process.pid} INFO engine engine-" in last and last.endswith(f" ends: {why}")
+    assert log(folder, "engine") == errors
 
 
 def test_an_engine_of_a_folder_elsewhere(spawn: Spawn, folder: Path, tmp_path: Path) -> None:
