@@ -14,6 +14,8 @@ from ..net.wake import Wake
 from ..wire.messages import encode
 from ..wire.requests import Stamp
 
+Ready = list[tuple[Any, int]]  #: sources that can be read
+
 
 class Line:
     """Connected under ``name`` to where ``connection`` says. Whoever steps may use it, and :meth:`wake` any thread.
@@ -40,7 +42,7 @@ class Line:
             self._heart = Heart(connection.addresses["heart"], name, host_key=host_key, keys=keys)
             undo.pop_all()
         self._poller = Poller()
-        for source in (self._socket, self._monitor, self._wake.fd):
+        for source in self.sources:
             self._poller.add(source)
 
     def say_hello(self, header: bytes) -> None:
@@ -54,13 +56,22 @@ class Line:
         self._said += 1
         self._socket.send(header, [*frames, encode(Stamp(self.turn, self._said))])
 
-    def receive(self, timeout: float | None) -> tuple[list[bytes] | None, bool]:
-        """The next message, if one comes within ``timeout`` seconds; and whether the connection is a new one.
+    @property
+    def sources(self) -> list[Any]:
+        """What :meth:`poll` waits for."""
+        return [self._socket, self._monitor, self._wake.fd]
+
+    def poll(self, timeout: float | None) -> Ready:
+        """Wait until something has come, ``timeout`` seconds at the most."""
+        return self._poller.poll(timeout)
+
+    def read(self, ready: Ready) -> tuple[list[bytes] | None, bool]:
+        """Of what has come: the next message, if one is among it; and whether the connection is a new one.
 
         Raises AuthenticationError where the controller does not know the key.
         """
         frames, again = None, False
-        for source, _ in self._poller.poll(timeout):
+        for source, _ in ready:
             if source is self._socket.socket:
                 frames = self._socket.receive(wait=False)
             elif source is self._monitor.socket:
@@ -103,7 +114,7 @@ class Line:
         return "" if path is None else f"{path} "
 
     def wake(self) -> None:
-        """End a :meth:`receive` in another thread."""
+        """End a :meth:`poll` in another thread."""
         self._wake.set()
 
     def close(self, last: bytes) -> None:

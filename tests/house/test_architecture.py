@@ -53,7 +53,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "client.control": {"errors", "wire", "net", "host"},  # a part of the link
     # It stands for a host that is elsewhere: its tasks wait for the same outcomes, and are timed alike.
     "client.far": {"errors", "status", "options", "wire", "net", "core.state", "core.effects", "core.credit"},
-    "client.orders": {"wire", "core.state"},
+    "client.orders": {"wire", "core.state", "core.effects"},
+    # It waits for what no scheduler by itself could wait for, by their rules.
+    "client.fan": {"status", "wire", "net", "core.state", "core.credit", "core.graph"},
     "pool": {"errors", "options", "client", "launch"},
     "default": {"errors", "options", "client", "launch", "pool", "net.address"},
     "context": {"pool"},
