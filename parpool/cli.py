@@ -32,17 +32,19 @@ from .cli_options import (
     known_profiles,
     name_of_folder,
     reached_at,
+    schedulers_option,
     which_cluster,
 )
 from .errors import ConnectionFileError, ParpoolError
 from .launch import daemon
-from .launch.mpi import rank_and_size
+from .launch.mpi import rank_and_size, share
 from .net import address
 from .options import ControllerSettings, EngineSettings, HubSettings
 
 log = logging.getLogger("parpool")
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "show_default": True}
+RESTARTS = 10  #: how often a scheduler or a hub of a controller is started again
 REFUSING = 3  #: seconds that it needs at most to refuse an engine
 
 
@@ -123,6 +125,7 @@ def run(ctx: click.Context, script: tuple[str, ...]) -> None:
     "-o", "engine_options", multiple=True, metavar="NAME=VALUE", callback=assignments, help="For the launcher."
 )
 @click.option("--restarts", type=click.IntRange(0), default=3, help="How often what has died is started again.")
+@schedulers_option
 @reached_at
 @as_a_process
 def start(profile: str, cluster_id: str | None, log_level: str, daemonize: bool, **options: Any) -> None:
@@ -221,24 +224,37 @@ def _row(folder: Path) -> dict[str, Any]:
 @click.option(
     "--on-client-lost", type=click.Choice(["drop", "keep"]), default="drop", help="What to do with its tasks."
 )
+@schedulers_option
+@click.option("--scheduler", "number", default=0, hidden=True, help="Which of those this is.")
 @click.option("--owner", "owner_pid", default=0, hidden=True, expose_value=hasattr(ControllerSettings, "owner_pid"))
 @as_a_process
 def controller(profile: str, cluster_id: str | None, log_level: str, daemonize: bool, **options: Any) -> None:
     """Be the controller of a cluster."""
     folder = address.cluster_folder(profile, cluster_id)
-    settings = ControllerSettings(folder, profile, folder.name, **options)
+    logs, number, count = _logs(folder), options["number"], options["schedulers"]
+    name = f"scheduler-{number}-{os.getpid()}" if number else ""
+    if number:
+        folder = folder / "schedulers" / str(number)
+    settings = ControllerSettings(folder, profile, cluster_id or address.DEFAULT, **options)
+
+    def keep(label: str, argv: Sequence[str], wanted: Callable[[], bool], gone: Callable[[str], None]) -> Any:
+        from .cluster.places import Places
+        from .launch.launcher import Site
+        from .launch.process import ProcessLauncher
+
+        return Places(ProcessLauncher(Site(logs, label=label)), argv, RESTARTS, wanted=wanted, on_vacant=gone)
 
     def serve(up: Callable[[str], None]) -> None:
         from .host.controller import main
 
-        main(settings)
+        main(settings, keep if count > 1 and not number else None)
 
     def is_up(pid: int) -> bool:
         with suppress(ParpoolError):
             return address.read(folder / "client.json", gone_too=True).pid == pid
         return False
 
-    daemon.be("controller", _logs(folder), serve, is_up, log_level=log_level, daemonize=daemonize)
+    daemon.be("controller", logs, serve, is_up, name, log_level=log_level, daemonize=daemonize)
 
 
 @commands.command()
@@ -247,11 +263,15 @@ def controller(profile: str, cluster_id: str | None, log_level: str, daemonize: 
 @click.option("--location", default="", help="Name or address by which the controller reaches it.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="By default any that is free.")
 @database_option
+@click.option("--owner", "owner_pid", default=0, hidden=True, help="The controller that has started it.")
 @as_a_process
 def hub(profile: str, cluster_id: str | None, log_level: str, daemonize: bool, **options: Any) -> None:
     """Be the hub of a cluster, for a controller with --hub."""
     folder = address.cluster_folder(profile, cluster_id)
-    settings = HubSettings(folder, profile, folder.name, **options)
+    logs = _logs(folder)
+    if options["owner_pid"]:
+        folder = folder / "schedulers"
+    settings = HubSettings(folder, profile, cluster_id or address.DEFAULT, **options)
 
     def serve(up: Callable[[str], None]) -> None:
         from .host.hub_process import main
@@ -263,7 +283,7 @@ def hub(profile: str, cluster_id: str | None, log_level: str, daemonize: bool, *
             return address.read(folder / "hub.json", gone_too=True).pid == pid
         return False
 
-    daemon.be("hub", _logs(folder), serve, is_up, log_level=log_level, daemonize=daemonize)
+    daemon.be("hub", logs, serve, is_up, log_level=log_level, daemonize=daemonize)
 
 
 @commands.command()
@@ -271,10 +291,25 @@ def hub(profile: str, cluster_id: str | None, log_level: str, daemonize: bool, *
 @file_option
 @click.option("--mpi", is_flag=True, help="Of those that mpiexec starts: mpi_rank and mpi_size are in its namespace.")
 @click.option("--patience", type=ABOVE_0, default=EngineSettings.patience, help="Seconds without a controller.")
+@click.option("--scheduler", type=click.IntRange(0), help="The one that it serves, of several: 0, 1, ...")
+@click.option("--number", default="", hidden=True, help="Which of those that were started together.")
 @as_a_process
-def engine(profile: str, cluster_id: str | None, file: Path | None, mpi: bool, patience: float, **process: Any) -> None:
+def engine(
+    profile: str,
+    cluster_id: str | None,
+    file: Path | None,
+    mpi: bool,
+    patience: float,
+    scheduler: int | None,
+    number: str,
+    **process: Any,
+) -> None:
     """Be an engine of a cluster."""
-    connection = address.read(_of_living("engine", file or _found("engine", profile, cluster_id)), "engine")
+    whole = address.read(_of_living("engine", file or _found("engine", profile, cluster_id)), "engine")
+    scheduler = share(whole.schedulers, os.environ, "" if mpi else number) if scheduler is None else scheduler
+    if scheduler >= whole.schedulers:
+        raise click.BadParameter(f"there are {whole.schedulers}, and they are counted from 0", param_hint="--scheduler")
+    connection = whole.of(scheduler)
     ranks = rank_and_size(os.environ) if mpi else None
     if mpi and ranks is None:
         raise click.ClickException("--mpi is for engines that mpiexec or srun starts, and neither has started this one")

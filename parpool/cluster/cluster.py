@@ -59,6 +59,8 @@ class Cluster:
       without it, the cluster is for this machine alone. ``location``: the address that others reach it by.
       ``ports``: those of ``client``, ``work``, ``control`` and ``heart``; by default any.
     - ``db``: where the hub keeps records of tasks: ``"memory"``, ``"sqlite:///PATH"``, ``"postgresql://USER@HOST/NAME"``.
+    - ``schedulers``: how many processes with a scheduler the controller has, each with its share of the engines; clients
+      see one cluster.
     - ``restarts``: how often a process that has died is started again in its place; 0: never. Those that were told to end,
       by :meth:`stop_engines` or by a client, are not.
     - ``timeout``: seconds that the controller and the engines have to come up; None: any time.
@@ -93,6 +95,7 @@ class Cluster:
         location: str = "",
         ports: Mapping[str, int] | None = None,
         db: str = "memory",
+        schedulers: int = 1,
         restarts: int = 3,
         timeout: float | None = 60.0,
         log_level: str = "info",
@@ -116,6 +119,7 @@ class Cluster:
             ports=dict(ports or {}),
             db=db,
             controller_arguments=list(controller_arguments),
+            schedulers=schedulers,
             restarts=restarts,
             timeout=timeout,
             log_level=log_level,
@@ -145,7 +149,8 @@ class Cluster:
         given = address.find("client", profile=profile, cluster_id=cluster_id) if path is None else Path(path)
         folder = (given if given.is_dir() else given.parent).absolute()
         connection = address.read(folder / "client.json", "client", gone_too=True)
-        cluster = cls(profile=connection.profile, cluster_id=connection.cluster_id, keep=True)
+        about = connection.profile, connection.cluster_id, connection.schedulers
+        cluster = cls(profile=about[0], cluster_id=about[1], schedulers=about[2], keep=True)
         cluster._plan.folder = folder
         if address.gone(connection) and record.read(folder) is None:
             raise ConnectionFileError(f"the cluster in {folder} has ended: start it again with `parpool start`")

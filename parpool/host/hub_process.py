@@ -18,6 +18,7 @@ from ..core.state import ENDED, SENT, Dependency, Task
 from ..errors import ConnectionFileError
 from ..hub.open import open_store
 from ..hub.records import Store
+from ..net import deaths
 from ..net.address import Connection, ControllerLock, new_keys, write, write_private
 from ..net.sockets import Context, Poller, Router
 from ..net.wake import Wake
@@ -29,6 +30,7 @@ from ..wire.notes import Ended, Named, Note, Notes, Submitted, Told, Written, Wr
 log = logging.getLogger("parpool")
 
 SETTLE = 0.05  #: seconds between looks at what the store has written
+GLANCE = 0.5  #: seconds between looks at whether its owner lives, where the system does not tell
 DOMAIN = "controllers"
 STATE = "hub_state.json"  #: what a hub that follows this one must know
 
@@ -41,6 +43,7 @@ class Hub:
 
     def __init__(self, settings: HubSettings) -> None:
         self._over = ""
+        self._settings = settings
         self._tasks: dict[tuple[str, int], Task] = {}  #: that have not ended
         self._doors: dict[str, _Door] = {}
         self._heard: dict[bytes, int] = {}  #: of each controller that has begun: the number of its last notes
@@ -110,15 +113,26 @@ class Hub:
         poller = Poller()
         poller.add(self._socket)
         poller.add(self._wake.fd)
+        owner = self._settings.owner_pid
+        watched = None
+        with suppress(ProcessLookupError):  # the look below tells
+            watched = deaths.watch(owner) if owner else None
+        if watched is not None:
+            poller.add(watched)
         while not self._over:
-            poller.poll(SETTLE if self._unsettled else None)
+            blind = GLANCE if owner and watched is None else None
+            ready = poller.poll(SETTLE if self._unsettled else blind)
             self._wake.clear()
+            if owner and (any(source == watched for source, _ in ready) if watched else not deaths.alive(owner)):
+                self.end(f"its owner, pid {owner}, is gone")
             while (message := self._socket.receive()) is not None:
                 self._heed(*message)
             answers, self._answers = self._answers, []
             for address, header in answers:
                 self._socket.send(address, header)
             self._settle()
+        if watched is not None:
+            os.close(watched)
         log.info("the hub ends: %s", self._over)
 
     def _heed(self, address: bytes, frames: list[bytes]) -> None:

@@ -55,7 +55,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "client.far": {"errors", "status", "options", "wire", "net", "core.state", "core.effects", "core.credit"},
     "client.orders": {"wire", "core.state", "core.effects"},
     # It waits for what no scheduler by itself could wait for, by their rules.
-    "client.fan": {"status", "wire", "net", "core.state", "core.credit", "core.graph"},
+    "client.fan": {"errors", "status", "wire", "net", "core.state", "core.graph"},
     "pool": {"errors", "options", "client", "launch"},
     "default": {"errors", "options", "client", "launch", "pool", "net.address"},
     "context": {"pool"},

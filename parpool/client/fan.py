@@ -1,0 +1,429 @@
+"""What stands, in a client, for a controller with several schedulers: a far host for each, driven as one.
+
+A task goes to one of them, and stays there. Most can go to any, and go where there is the least to do. One that depends
+on others goes where those are; where they lie with several schedulers, or are not with any yet, it waits here, by the
+rules of the scheduler (it is the same graph), and goes with word of how those ended.
+
+Number 0 is the cluster's: it gives the client its number, answers for the hub, and when it is gone for good so is the
+cluster. When another one is, what it had ends in ControllerLost, and the others go on.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from time import monotonic
+from typing import Any
+
+from ..core.graph import BLOCKED, Graph
+from ..core.state import Dependency, Task
+from ..errors import ControllerLost
+from ..net.sockets import Poller
+from ..status import ABORTED, EXPIRED
+from ..wire.functions import Function
+from ..wire.requests import Fellow
+from . import rounds
+from .asked import Reply
+from .far import LOOK_EVERY, Far
+from .line import Ready
+from .orders import FUNCTIONS, Ends, end
+from .rounds import Round
+from .shares import Shares
+
+#: Questions that the hub answers.
+OF_HUB = frozenset(
+    {"history", "query", "records", "records_when_ended", "status", "purge", "purge_everything", "request"}
+)
+
+
+class Fan:
+    """The far hosts of ``connection``, which has several. Used as a :class:`~parpool.client.far.Far` is."""
+
+    def __init__(self, connection: Any, patience: float, keep: bool | None) -> None:
+        self.asleep = False
+        self.nudged = False
+        self.keep = keep
+        self.known: dict[bytes, bytes] = {}  #: blobs of functions, by key
+        self.engines: dict[int, Fellow] = {}
+        self.names: dict[int, str] = {}  #: of clients, by their numbers, as far as they are known
+        self.on_change: Callable[[], None] = lambda: None
+        self.on_lost: Callable[[BaseException], None] = lambda error: None
+        self.on_drained: Callable[[], None] = lambda: None
+        self.busy: Callable[[], bool] = lambda: False
+        self._names: dict[bytes, str] = {}  #: of functions
+        self._draining = False
+        self._failure: BaseException | None = None
+        self._handed_in: deque[Task | Callable[[], None]] = deque()
+        self._where: dict[int, int] = {}  #: of tasks that others may depend on, and that have not ended: the scheduler
+        self._graph = Graph()  #: of tasks that wait here: for each one that stands for it
+        self._decided: list[Task] = []  #: of those, the ones that wait no longer
+        self._homeless: dict[int, Task] = {}  #: tasks for any engine, while there is none
+        self._let_in: set[int] = set()  #: schedulers that have welcomed the client once
+        self._shares = Shares(connection.schedulers)
+        self._ends = _Ends(self._ended)
+        self.fars: list[Far] = []
+        try:
+            for number in range(connection.schedulers):
+                self._begin(connection.of(number), patience, number)
+        except BaseException:
+            self.close(False)
+            raise
+        self.name, self.paces = self.fars[0].name, self.fars[0].paces
+        self.line = _Lines(self.fars)
+        self._poller = Poller()
+        self._owners: dict[Any, int] = {}  #: of what is polled
+        for number, far in enumerate(self.fars):
+            for source in far.line.sources:
+                self._poller.add(source)
+                self._owners[source if isinstance(source, int) else source.socket] = number
+
+    def _begin(self, connection: Any, patience: float, number: int) -> None:
+        if not number:
+            far = Far(connection, patience, self.keep, ends=self._ends)
+        else:
+            # Less, so that a client can connect though one of them does not come back.
+            far = Far(connection, patience / 2, self.keep, name=self.fars[0].name, ends=self._ends)
+        self.fars.append(far)
+        far.paces = self.fars[0].paces
+        far.on_change = self._look
+        far.on_lost = partial(self._lose_one, number)
+
+    # -- from any thread --------------------------------------------------------------------------------------
+
+    def submit(self, task: Task) -> None:
+        """Hand in a task; the next step sends it, or lets it wait."""
+        self._hand_in(task)
+
+    def define(self, function: Function) -> None:
+        """A function that tasks will name."""
+        self._names[function.key] = function.name  # first: another thread may look for it
+        self.known[function.key] = function.blob
+
+    def drain(self) -> None:
+        """Have :attr:`on_drained` called when all that was submitted has ended."""
+        self._draining = True
+
+    def abort(self, ids: list[int]) -> None:
+        """Take back tasks that have not begun."""
+        self._hand_in(lambda: self._abort(ids))
+
+    def ask(self, what: str, about: dict[str, Any], reply: Reply) -> None:
+        """Ask the cluster; ``reply`` is called in the loop, with the value, or with None and an error in words."""
+        self._hand_in(lambda: self._ask(what, about, reply))
+
+    def greet(self, function: Function, payload: bytes) -> None:
+        """Have every engine call this before all that is submitted from here on, also those that join later."""
+
+        def greet() -> None:
+            for far in self.fars:
+                far.greet(function, payload)
+
+        self._hand_in(greet)
+
+    def _hand_in(self, each: Task | Callable[[], None]) -> None:
+        self._handed_in.append(each)
+        if self.asleep:
+            self.wake()
+
+    def wake(self) -> None:
+        """End the sleep of a step in another thread."""
+        self.fars[0].wake()
+
+    def outstanding(self) -> bool:
+        """Is anything under way that will need another step?"""
+        waiting = self._handed_in or self._graph.waiting or self._homeless or self._draining
+        return bool(waiting) or any(far.outstanding() for far in self.fars)
+
+    def alarms(self) -> list[int]:
+        """File descriptors that become readable when a step is needed though nothing is outstanding."""
+        return []
+
+    @property
+    def alarm_interval(self) -> float | None:
+        """Seconds between looks at what has arrived unasked."""
+        return LOOK_EVERY
+
+    # -- the loop ---------------------------------------------------------------------------------------------
+
+    def step(self, timeout: float | None) -> None:
+        """One round: send what was handed in, wait for something to arrive, take it in."""
+        if self._handed_in or self._decided:
+            self._hand_out()
+        for far in self.fars:
+            timeout = far.before(timeout)
+        if (due := self._graph.next_expiry()) is not None:
+            left = max(0.0, due - monotonic())
+            timeout = left if timeout is None else min(left, timeout)
+        try:
+            self.asleep = True
+            if self._handed_in or self.nudged or (self._draining and not self._under_way()):
+                timeout = 0
+            ready = self._poller.poll(timeout)
+        finally:
+            self.asleep = False
+        parts: list[Ready] = [[] for _ in self.fars]
+        for each in ready:
+            parts[self._owners[each[0]]].append(each)
+        for far, part in zip(self.fars, parts, strict=True):
+            far.after(part)
+        if self._handed_in or self._decided or self._graph.waiting:
+            self._hand_out()
+        for far in self.fars:
+            far.before(None)
+        if self._draining and not self._under_way() and not self._handed_in and not self.busy():
+            self._draining = False
+            self.on_drained()
+        self.nudged = False
+
+    def _under_way(self) -> bool:
+        return bool(self._graph.waiting or self._homeless) or any(far.under_way for far in self.fars)
+
+    def _hand_out(self) -> None:
+        """Give what was handed in to the far hosts, in the order in which it was, and what waits no longer."""
+        self._shares.load = [far.under_way for far in self.fars]
+        while self._handed_in:
+            each = self._handed_in.popleft()
+            if not isinstance(each, Task):
+                each()
+            elif self._failure is not None:
+                end(each, ABORTED, self._failure, self._ends)
+            else:
+                self._place(each)
+        self._go_on()
+        if len(self.known) > 2 * FUNCTIONS:  # far hosts keep those that they need by themselves
+            needed = {task.function for task in (*self._homeless.values(), *self._waiting())}
+            for key in [key for key in list(self.known)[:FUNCTIONS] if key not in needed]:
+                del self.known[key], self._names[key]
+
+    # -- tasks ------------------------------------------------------------------------------------------------
+
+    def _place(self, task: Task) -> None:
+        near: list[int] = []
+        if task.after is not None or task.follow is not None:
+            number = self._shares.choose(task.targets, self._near(task))
+            there = [self._where.get(id, number) for id in _named(task)]
+            if any(id in self._graph.waiting or id in self._homeless for id in _named(task)) or any(
+                each != number for each in there
+            ):
+                self._wait(task)
+                return
+            near = [] if number is None else [number]
+        self._give(task, self._shares.choose(task.targets, near))
+
+    def _near(self, task: Task) -> list[int]:
+        """The schedulers with what a task depends on; where it must run with those tasks, with theirs alone."""
+        found: list[int] = []
+        for id in () if task.follow is None else task.follow.ids:
+            ended = self._ends.get(id)
+            if ended is not None and ended[1] is not None:
+                found.append(self._shares.of(ended[1]))
+            elif id in self._where:
+                found.append(self._where[id])
+        if not found and task.after is not None:
+            found = [self._where[id] for id in task.after.ids if id in self._where]
+        return found
+
+    def _give(self, task: Task, number: int | None) -> None:
+        if number is None:
+            self._homeless[task.id] = task
+            return
+        far = self.fars[number]
+        if task.function not in far.known and task.function in self.known:
+            far.define(Function(task.function, self.known[task.function], self._names[task.function]))
+        if task.remembered:
+            self._where[task.id] = number
+        self._shares.load[number] += 1
+        far.submit(task)
+
+    def _wait(self, task: Task) -> None:
+        """Let a task wait here."""
+        stands = Task(task.id, patience=task.patience, tag=task)
+        # Of tasks that nothing is known of here (another client's, or long ended), the scheduler will know.
+        stands.after, stands.follow = (_less(each, self._is_known) for each in (task.after, task.follow))
+        ends = self._graph.ends
+        ends.update((id, ended) for id in _named(stands) if (ended := self._ends.get(id)) is not None)
+        if self._graph.add(stands, self._is_alive, monotonic())[0] != BLOCKED:
+            self._decided.append(stands)
+        ends.clear()
+
+    def _is_alive(self, id: int) -> bool:
+        return id in self._where or id in self._graph.waiting or id in self._homeless
+
+    def _is_known(self, id: int) -> bool:
+        return self._is_alive(id) or self._ends.get(id) is not None
+
+    def _ended(self, id: int, success: bool, engine: int | None) -> None:
+        """A task has ended that others may depend on."""
+        self._where.pop(id, None)
+        if id in self._graph.dependents:
+            self._decided += [each[0] for each in self._graph.ended(id, success, engine)]
+
+    def _go_on(self) -> None:
+        """Give those to schedulers that wait no longer, and end those that have waited long enough."""
+        for stands in self._graph.expired(monotonic()):
+            end(stands.tag, EXPIRED, "", self._ends)
+        while self._decided:
+            decided, self._decided = self._decided, []
+            for stands in decided:
+                task = stands.tag
+                # Where its fate is decided before all have ended, the others are of no consequence.
+                for word in ("after", "follow"):
+                    if getattr(task, word) is not None:
+                        setattr(task, word, _less(getattr(task, word), lambda id: not self._is_alive(id)))
+                self._give(task, self._shares.choose(task.targets, self._near(task)))
+
+    def _waiting(self) -> list[Task]:
+        return [stands.tag for stands, _ in self._graph.waiting.values()]
+
+    def _abort(self, ids: list[int]) -> None:
+        self._go_on()
+        found = [task for id in ids if (task := self._homeless.pop(id, None)) is not None]
+        waiting = [self._graph.waiting[id][0] for id in ids if id in self._graph.waiting]
+        for stands in waiting:  # first, lest one is judged by the end of another
+            self._graph.drop(stands)
+        for task in (*found, *(stands.tag for stands in waiting)):
+            end(task, ABORTED, "", self._ends)
+        for far in self.fars:
+            far.before(None)  # what it was given a moment ago is on its way then
+            if theirs := [id for id in ids if id in far.tasks or not far.met]:
+                far.abort(theirs)
+
+    # -- questions --------------------------------------------------------------------------------------------
+
+    def _ask(self, what: str, about: dict[str, Any], reply: Reply) -> None:
+        here = {number: far for number, far in enumerate(self.fars) if not far.lost}
+        if what in ("interrupt", "retire"):
+            ids = {number: [id for id in about["ids"] if self._shares.of(id) == number] for number in here}
+            those = {number: here[number] for number in here if ids[number]}
+            Round(those, lambda found, error: reply(None, error)).ask(
+                what, {number: {"ids": ids[number]} for number in those}, each=True
+            )
+        elif what in ("queue_status", "cluster_status", "sync"):
+            Round(here, partial(self._answer, what, reply)).ask(what, about)
+        elif what in OF_HUB:
+            # It must know what was said to the others: they have told it all when an answer has come by their way.
+            others = {number: far for number, far in here.items() if number and far.met}
+            Round(others, lambda found, error: self.fars[0].ask(what, about, reply)).ask("status", {"ids": []})
+        else:
+            self.fars[0].ask(what, about, reply)
+
+    def _answer(self, what: str, reply: Reply, found: dict[int, Any], error: str) -> None:
+        there = {number: value for number, value in found.items() if value is not None}
+        if what == "sync" or 0 not in there:
+            reply(None, error)
+        elif what == "queue_status":
+            reply(rounds.queue_status(there, len(self._graph.waiting) + len(self._homeless)), "")
+        else:
+            reply(rounds.cluster_status(there, [each for each in range(len(self.fars)) if each not in there]), "")
+
+    # -- the connections --------------------------------------------------------------------------------------
+
+    @property
+    def number(self) -> int:
+        """The client's number; 0: it has not been let in everywhere yet."""
+        there = len(self._let_in | self._shares.gone) == len(self.fars)
+        return self.fars[0].number if there else 0
+
+    def _look(self) -> None:
+        """Something has changed at one of them."""
+        first = self.fars[0]
+        for number, far in enumerate(self.fars):
+            if far.met:
+                self._let_in.add(number)
+            if number and first.number and not far.number:
+                far.introduce(first.number)
+        self.engines = {id: each for far in self.fars for id, each in far.engines.items()}
+        self._shares.served(self.engines)
+        if self._homeless and self.engines:
+            homeless, self._homeless = self._homeless, {}
+            for task in homeless.values():
+                self._place(task)
+        self.on_change()
+
+    def _lose_one(self, number: int, error: BaseException) -> None:
+        left = self.fars[number].line.left()
+        if number and self._failure is None and isinstance(error, ControllerLost) and left is not None and left <= 0:
+            self._shares.gone.add(number)  # it has not come back; whatever else it was is told by all
+            return
+        if self._failure is None:
+            self._failure = error
+            for far in self.fars:
+                far.lose(error)
+            self.on_lost(error)
+            self._end_all()
+
+    def _end_all(self) -> None:
+        """End what no far host has."""
+        for stands, _ in list(self._graph.waiting.values()):
+            self._graph.drop(stands)
+            self._decided.append(stands)
+        tasks = [stands.tag for stands in self._decided] + list(self._homeless.values())
+        self._decided.clear()
+        self._homeless.clear()
+        for task in tasks:
+            end(task, ABORTED, self._failure, self._ends)
+
+    @property
+    def lost(self) -> bool:
+        """Is the cluster gone for good?"""
+        return self._failure is not None
+
+    def abandon(self, error: BaseException) -> None:
+        """Nobody drives any more: end what is under way."""
+        self._lose_one(0, error)
+        self._hand_out()
+        for far in self.fars:
+            far.abandon(error)
+        self._end_all()
+
+    def close(self, keep: bool) -> None:
+        """Take leave. (Nobody drives any more.)"""
+        for far in self.fars:
+            far.close(keep)
+
+
+class _Ends(Ends):
+    """Tells of each end."""
+
+    told = True
+
+    def __init__(self, ended: Callable[[int, bool, int | None], None]) -> None:
+        super().__init__()
+        self._tell = ended
+
+    def note(self, id: int, success: bool, engine: int | None) -> None:
+        super().note(id, success, engine)
+        self._tell(id, success, engine)
+
+
+class _Lines:
+    """What a client asks of its line, for all of them."""
+
+    def __init__(self, fars: list[Far]) -> None:
+        self._fars = fars
+
+    @property
+    def patience(self) -> float:
+        """Seconds that a scheduler has to come back when it is lost."""
+        return self._fars[0].line.patience
+
+    @patience.setter
+    def patience(self, seconds: float) -> None:
+        for far in self._fars:
+            far.line.patience = seconds
+
+    def lost(self) -> ControllerLost:
+        """The error for one that has not come."""
+        return next((far for far in self._fars if not far.met), self._fars[0]).line.lost()
+
+
+def _named(task: Task) -> set[int]:
+    return {id for each in (task.after, task.follow) if each is not None for id in each.ids}
+
+
+def _less(dependency: Dependency | None, which: Callable[[int], bool]) -> Dependency | None:
+    """A dependency on some of the tasks that it names."""
+    if dependency is None:
+        return None
+    return Dependency(frozenset(filter(which, dependency.ids)), dependency.all, dependency.success, dependency.failure)
