@@ -16,8 +16,7 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
-from ..core.graph import BLOCKED, Graph
-from ..core.state import Dependency, Task
+from ..core.state import Task
 from ..errors import ControllerLost
 from ..net.sockets import Poller
 from ..status import ABORTED, EXPIRED
@@ -30,6 +29,7 @@ from .line import Ready
 from .orders import FUNCTIONS, Ends, end
 from .rounds import Round
 from .shares import Shares
+from .waiting import WaitingRoom, named
 
 #: Questions that the hub answers.
 OF_HUB = frozenset(
@@ -56,12 +56,11 @@ class Fan:
         self._failure: BaseException | None = None
         self._handed_in: deque[Task | Callable[[], None]] = deque()
         self._where: dict[int, int] = {}  #: of tasks that others may depend on, and that have not ended: the scheduler
-        self._graph = Graph()  #: of tasks that wait here: for each one that stands for it
-        self._decided: list[Task] = []  #: of those, the ones that wait no longer
         self._homeless: dict[int, Task] = {}  #: tasks for any engine, while there is none
         self._let_in: set[int] = set()  #: schedulers that have welcomed the client once
         self._shares = Shares(connection.schedulers)
         self._ends = _Ends(self._ended)
+        self._room = WaitingRoom(self._ends, lambda id: id in self._where or id in self._homeless)
         self.fars: list[Far] = []
         try:
             for number in range(connection.schedulers):
@@ -132,7 +131,7 @@ class Fan:
 
     def outstanding(self) -> bool:
         """Is anything under way that will need another step?"""
-        waiting = self._handed_in or self._graph.waiting or self._homeless or self._draining
+        waiting = self._handed_in or self._room or self._homeless or self._draining
         return bool(waiting) or any(far.outstanding() for far in self.fars)
 
     def alarms(self) -> list[int]:
@@ -148,11 +147,11 @@ class Fan:
 
     def step(self, timeout: float | None) -> None:
         """One round: send what was handed in, wait for something to arrive, take it in."""
-        if self._handed_in or self._decided:
+        if self._handed_in or self._room:
             self._hand_out()
         for far in self.fars:
             timeout = far.before(timeout)
-        if (due := self._graph.next_expiry()) is not None:
+        if (due := self._room.next_expiry()) is not None:
             left = max(0.0, due - monotonic())
             timeout = left if timeout is None else min(left, timeout)
         try:
@@ -167,7 +166,7 @@ class Fan:
             parts[self._owners[each[0]]].append(each)
         for far, part in zip(self.fars, parts, strict=True):
             far.after(part)
-        if self._handed_in or self._decided or self._graph.waiting:
+        if self._handed_in or self._room:
             self._hand_out()
         for far in self.fars:
             far.before(None)
@@ -177,7 +176,7 @@ class Fan:
         self.nudged = False
 
     def _under_way(self) -> bool:
-        return bool(self._graph.waiting or self._homeless) or any(far.under_way for far in self.fars)
+        return bool(self._room or self._homeless) or any(far.under_way for far in self.fars)
 
     def _hand_out(self) -> None:
         """Give what was handed in to the far hosts, in the order in which it was, and what waits no longer."""
@@ -192,24 +191,24 @@ class Fan:
                 self._place(each)
         self._go_on()
         if len(self.known) > 2 * FUNCTIONS:  # far hosts keep those that they need by themselves
-            needed = {task.function for task in (*self._homeless.values(), *self._waiting())}
+            needed = {task.function for task in (*self._homeless.values(), *self._room)}
             for key in [key for key in list(self.known)[:FUNCTIONS] if key not in needed]:
                 del self.known[key], self._names[key]
 
     # -- tasks ------------------------------------------------------------------------------------------------
 
     def _place(self, task: Task) -> None:
-        near: list[int] = []
-        if task.after is not None or task.follow is not None:
-            number = self._shares.choose(task.targets, self._near(task))
-            there = [self._where.get(id, number) for id in _named(task)]
-            if any(id in self._graph.waiting or id in self._homeless for id in _named(task)) or any(
-                each != number for each in there
-            ):
-                self._wait(task)
-                return
-            near = [] if number is None else [number]
-        self._give(task, self._shares.choose(task.targets, near))
+        if task.after is None and task.follow is None:
+            self._give(task, self._shares.choose(task.targets))
+            return
+        number = self._shares.choose(task.targets, self._near(task))
+        if any(self._where.get(id, number) != number or not self._is_there(id) for id in named(task)):
+            self._room.add(task, monotonic())
+        else:
+            self._give(task, number)
+
+    def _is_there(self, id: int) -> bool:
+        return id not in self._room and id not in self._homeless
 
     def _near(self, task: Task) -> list[int]:
         """The schedulers with what a task depends on; where it must run with those tasks, with theirs alone."""
@@ -236,53 +235,21 @@ class Fan:
         self._shares.load[number] += 1
         far.submit(task)
 
-    def _wait(self, task: Task) -> None:
-        """Let a task wait here."""
-        stands = Task(task.id, patience=task.patience, tag=task)
-        # Of tasks that nothing is known of here (another client's, or long ended), the scheduler will know.
-        stands.after, stands.follow = (_less(each, self._is_known) for each in (task.after, task.follow))
-        ends = self._graph.ends
-        ends.update((id, ended) for id in _named(stands) if (ended := self._ends.get(id)) is not None)
-        if self._graph.add(stands, self._is_alive, monotonic())[0] != BLOCKED:
-            self._decided.append(stands)
-        ends.clear()
-
-    def _is_alive(self, id: int) -> bool:
-        return id in self._where or id in self._graph.waiting or id in self._homeless
-
-    def _is_known(self, id: int) -> bool:
-        return self._is_alive(id) or self._ends.get(id) is not None
-
     def _ended(self, id: int, success: bool, engine: int | None) -> None:
         """A task has ended that others may depend on."""
         self._where.pop(id, None)
-        if id in self._graph.dependents:
-            self._decided += [each[0] for each in self._graph.ended(id, success, engine)]
+        self._room.ended(id, success, engine)
 
     def _go_on(self) -> None:
         """Give those to schedulers that wait no longer, and end those that have waited long enough."""
-        for stands in self._graph.expired(monotonic()):
-            end(stands.tag, EXPIRED, "", self._ends)
-        while self._decided:
-            decided, self._decided = self._decided, []
-            for stands in decided:
-                task = stands.tag
-                # Where its fate is decided before all have ended, the others are of no consequence.
-                for word in ("after", "follow"):
-                    if getattr(task, word) is not None:
-                        setattr(task, word, _less(getattr(task, word), lambda id: not self._is_alive(id)))
-                self._give(task, self._shares.choose(task.targets, self._near(task)))
-
-    def _waiting(self) -> list[Task]:
-        return [stands.tag for stands, _ in self._graph.waiting.values()]
+        for task in self._room.expired(monotonic()):
+            end(task, EXPIRED, "", self._ends)
+        for task in self._room.through():
+            self._give(task, self._shares.choose(task.targets, self._near(task)))
 
     def _abort(self, ids: list[int]) -> None:
-        self._go_on()
-        found = [task for id in ids if (task := self._homeless.pop(id, None)) is not None]
-        waiting = [self._graph.waiting[id][0] for id in ids if id in self._graph.waiting]
-        for stands in waiting:  # first, lest one is judged by the end of another
-            self._graph.drop(stands)
-        for task in (*found, *(stands.tag for stands in waiting)):
+        homeless = [task for id in ids if (task := self._homeless.pop(id, None)) is not None]
+        for task in (*homeless, *self._room.take(ids)):
             end(task, ABORTED, "", self._ends)
         for far in self.fars:
             far.before(None)  # what it was given a moment ago is on its way then
@@ -293,6 +260,7 @@ class Fan:
 
     def _ask(self, what: str, about: dict[str, Any], reply: Reply) -> None:
         here = {number: far for number, far in enumerate(self.fars) if not far.lost}
+        met = {number: far for number, far in here.items() if far.met and far.line.left() is None}
         if what in ("interrupt", "retire"):
             ids = {number: [id for id in about["ids"] if self._shares.of(id) == number] for number in here}
             those = {number: here[number] for number in here if ids[number]}
@@ -300,10 +268,12 @@ class Fan:
                 what, {number: {"ids": ids[number]} for number in those}, each=True
             )
         elif what in ("queue_status", "cluster_status", "sync"):
+            if what == "cluster_status":  # which is to tell of those, too, that are not there
+                here = {**met, 0: self.fars[0]}
             Round(here, partial(self._answer, what, reply)).ask(what, about)
         elif what in OF_HUB:
             # It must know what was said to the others: they have told it all when an answer has come by their way.
-            others = {number: far for number, far in here.items() if number and far.met}
+            others = {number: far for number, far in met.items() if number}
             Round(others, lambda found, error: self.fars[0].ask(what, about, reply)).ask("status", {"ids": []})
         else:
             self.fars[0].ask(what, about, reply)
@@ -313,7 +283,7 @@ class Fan:
         if what == "sync" or 0 not in there:
             reply(None, error)
         elif what == "queue_status":
-            reply(rounds.queue_status(there, len(self._graph.waiting) + len(self._homeless)), "")
+            reply(rounds.queue_status(there, len(self._room) + len(self._homeless)), "")
         else:
             reply(rounds.cluster_status(there, [each for each in range(len(self.fars)) if each not in there]), "")
 
@@ -355,11 +325,7 @@ class Fan:
 
     def _end_all(self) -> None:
         """End what no far host has."""
-        for stands, _ in list(self._graph.waiting.values()):
-            self._graph.drop(stands)
-            self._decided.append(stands)
-        tasks = [stands.tag for stands in self._decided] + list(self._homeless.values())
-        self._decided.clear()
+        tasks = [*self._homeless.values(), *self._room.take([task.id for task in self._room])]
         self._homeless.clear()
         for task in tasks:
             end(task, ABORTED, self._failure, self._ends)
@@ -416,14 +382,3 @@ class _Lines:
     def lost(self) -> ControllerLost:
         """The error for one that has not come."""
         return next((far for far in self._fars if not far.met), self._fars[0]).line.lost()
-
-
-def _named(task: Task) -> set[int]:
-    return {id for each in (task.after, task.follow) if each is not None for id in each.ids}
-
-
-def _less(dependency: Dependency | None, which: Callable[[int], bool]) -> Dependency | None:
-    """A dependency on some of the tasks that it names."""
-    if dependency is None:
-        return None
-    return Dependency(frozenset(filter(which, dependency.ids)), dependency.all, dependency.success, dependency.failure)

@@ -7,6 +7,8 @@ import logging
 import os
 import signal
 import socket
+from collections import deque
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from time import time
@@ -26,6 +28,7 @@ from ..options import HubSettings
 from ..shm.session import Session
 from ..wire.messages import PROTOCOL, MalformedFrame, Outcome, encode
 from ..wire.notes import Ended, Named, Note, Notes, Submitted, Told, Written, Wrote, to_hub
+from .awaited import Awaited
 
 log = logging.getLogger("parpool")
 
@@ -61,6 +64,8 @@ class Hub:
             self._socket = self._bind(context, session, settings, state, undo)
             self.store: Store = open_store(settings.db)
             undo.callback(self.store.close)
+            self._later: deque[Callable[[], None]] = deque()
+            self._awaited = Awaited(self.store, self._do_later)
             self.close = undo.pop_all().close
 
     def _bind(
@@ -127,6 +132,9 @@ class Hub:
                 self.end(f"its owner, pid {owner}, is gone")
             while (message := self._socket.receive()) is not None:
                 self._heed(*message)
+            while self._later:
+                self._later.popleft()()
+            self._awaited.look()
             answers, self._answers = self._answers, []
             for address, header in answers:
                 self._socket.send(address, header)
@@ -147,7 +155,10 @@ class Hub:
                 self._answers.append((address, encode(Told(number, value, error))))
                 self._wake.set()
 
-            self.store.ask(message.what, message.about, reply)
+            if message.what == "records_when_ended":
+                self._awaited.add([str(id) for id in message.about.get("ids", ())], reply)
+            else:
+                self.store.ask(message.what, message.about, reply)
             return
         last = self._heard.get(address)
         if last is None or message.number == last + 1:  # what comes behind a gap comes again, in order
@@ -155,6 +166,10 @@ class Hub:
             for note in message.notes:
                 self._take(note)
         self._unsettled[address] = last
+
+    def _do_later(self, what: Callable[[], None]) -> None:
+        self._later.append(what)
+        self._wake.set()
 
     def _settle(self) -> None:
         """Tell controllers what is written for good."""
@@ -191,6 +206,7 @@ class Hub:
         task = self._task(note.client, note.id, note.whole)
         task.count, task.kind = note.count, note.kind
         if note.last:
+            self._awaited.ended(f"{note.client}_{note.id if note.whole is None else note.whole}")
             task.state = ENDED
             self._tasks.pop((note.client, note.id), None)
         outcome: Any = Ending(note.status, note.item, note.engine, note.detail)

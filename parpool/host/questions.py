@@ -30,7 +30,10 @@ class Questions:
             self._ask_store(what, about, reply)
             return
         if what == "records_when_ended":
-            self._tell_records(about, reply)
+            if self._controller.settings.schedulers > 1:  # the hub knows the tasks of all
+                self._ask_store(what, about, reply)
+            else:
+                self._tell_records(about, reply)
             return
         answer = getattr(self, f"_on_{what}", None)
         if answer is None:
