@@ -142,6 +142,7 @@ class Dealer:
         self.socket = socket
         self._address = address
         socket.identity = identity.encode()
+        self._has_keys = bool(host_key)
         if host_key:
             socket.curve_serverkey = host_key
             socket.curve_publickey, socket.curve_secretkey = keys if keys and keys[0] else zmq.curve_keypair()
@@ -152,7 +153,7 @@ class Dealer:
 
     def connect(self) -> Monitor:
         """Connect a socket that was made with ``keys``; the monitor tells what becomes of the connection."""
-        monitor = Monitor(self.socket)
+        monitor = Monitor(self.socket, self._has_keys)
         self.connect_plainly()
         return monitor
 
@@ -180,11 +181,13 @@ class Dealer:
 class Monitor:
     """Tells what becomes of the connection of a socket. It is closed with the socket."""
 
-    def __init__(self, watched: zmq.Socket[bytes]) -> None:
+    def __init__(self, watched: zmq.Socket[bytes], has_keys: bool = False) -> None:
         events = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
         events |= zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
         self.socket: zmq.Socket[bytes] = watched.get_monitor_socket(events)
         self.socket.linger = 0
+        self._has_keys = has_keys
+        self._broken_off = 0  #: handshakes in a row
 
     def changes(self) -> list[str]:
         """What has come about since the last call: :data:`UP`, :data:`DOWN`, :data:`REFUSED`."""
@@ -197,9 +200,19 @@ class Monitor:
             _rest(self.socket)
             (event,) = struct.unpack_from("=H", frame)  # pyzmq's own way to say it imports asyncio
             if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                self._broken_off = 0
                 found.append(UP)
+            elif event == zmq.EVENT_DISCONNECTED:
+                found.append(DOWN)
+            elif event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL and not self._is_meant():
+                found.append(DOWN)
             else:
-                found.append(DOWN if event == zmq.EVENT_DISCONNECTED else REFUSED)
+                found.append(REFUSED)
+
+    def _is_meant(self) -> bool:
+        """The other side has broken off a handshake: as it was meant for another one, or as it was killed just then?"""
+        self._broken_off += 1
+        return self._has_keys and self._broken_off > 1
 
 
 # pyzmq's compiled socket, without the layer of Python over it: a tenth of the time for a small frame.
