@@ -19,17 +19,16 @@ from typing import Any
 from ..core.state import Task
 from ..errors import ControllerLost
 from ..net.sockets import Poller
-from ..status import ABORTED, EXPIRED
+from ..status import ABORTED
 from ..wire.functions import Function
 from ..wire.requests import Fellow
 from . import rounds
 from .asked import Reply
+from .dealing import Dealing
 from .far import LOOK_EVERY, Far
 from .line import Ready
-from .orders import FUNCTIONS, Ends, end
+from .orders import end
 from .rounds import Round
-from .shares import Shares
-from .waiting import WaitingRoom, named
 
 #: Questions that the hub answers.
 OF_HUB = frozenset(
@@ -44,24 +43,19 @@ class Fan:
         self.asleep = False
         self.nudged = False
         self.keep = keep
-        self.known: dict[bytes, bytes] = {}  #: blobs of functions, by key
+        self._dealing = Dealing(connection.schedulers)
+        self.known = self._dealing.known
         self.engines: dict[int, Fellow] = {}
         self.names: dict[int, str] = {}  #: of clients, by their numbers, as far as they are known
         self.on_change: Callable[[], None] = lambda: None
         self.on_lost: Callable[[BaseException], None] = lambda error: None
         self.on_drained: Callable[[], None] = lambda: None
         self.busy: Callable[[], bool] = lambda: False
-        self._names: dict[bytes, str] = {}  #: of functions
         self._draining = False
         self._failure: BaseException | None = None
         self._handed_in: deque[Task | Callable[[], None]] = deque()
-        self._where: dict[int, int] = {}  #: of tasks that others may depend on, and that have not ended: the scheduler
-        self._homeless: dict[int, Task] = {}  #: tasks for any engine, while there is none
         self._let_in: set[int] = set()  #: schedulers that have welcomed the client once
-        self._shares = Shares(connection.schedulers)
-        self._ends = _Ends(self._ended)
-        self._room = WaitingRoom(self._ends, lambda id: id in self._where or id in self._homeless)
-        self.fars: list[Far] = []
+        self.fars = self._dealing.fars
         try:
             for number in range(connection.schedulers):
                 self._begin(connection.of(number), patience, number)
@@ -79,13 +73,14 @@ class Fan:
 
     def _begin(self, connection: Any, patience: float, number: int) -> None:
         if not number:
-            far = Far(connection, patience, self.keep, ends=self._ends)
+            far = Far(connection, patience, self.keep, ends=self._dealing.ends)
         else:
             # Less, so that a client can connect though one of them does not come back.
-            far = Far(connection, patience / 2, self.keep, name=self.fars[0].name, ends=self._ends)
+            far = Far(connection, patience / 2, self.keep, name=self.fars[0].name, ends=self._dealing.ends)
         self.fars.append(far)
         far.paces = self.fars[0].paces
         far.on_change = self._look
+        far.back = self._dealing.come_back
         far.on_lost = partial(self._lose_one, number)
 
     # -- from any thread --------------------------------------------------------------------------------------
@@ -96,8 +91,7 @@ class Fan:
 
     def define(self, function: Function) -> None:
         """A function that tasks will name."""
-        self._names[function.key] = function.name  # first: another thread may look for it
-        self.known[function.key] = function.blob
+        self._dealing.define(function)
 
     def drain(self) -> None:
         """Have :attr:`on_drained` called when all that was submitted has ended."""
@@ -105,7 +99,7 @@ class Fan:
 
     def abort(self, ids: list[int]) -> None:
         """Take back tasks that have not begun."""
-        self._hand_in(lambda: self._abort(ids))
+        self._hand_in(lambda: self._dealing.abort(ids))
 
     def ask(self, what: str, about: dict[str, Any], reply: Reply) -> None:
         """Ask the cluster; ``reply`` is called in the loop, with the value, or with None and an error in words."""
@@ -131,7 +125,7 @@ class Fan:
 
     def outstanding(self) -> bool:
         """Is anything under way that will need another step?"""
-        waiting = self._handed_in or self._room or self._homeless or self._draining
+        waiting = self._handed_in or self._dealing or self._draining
         return bool(waiting) or any(far.outstanding() for far in self.fars)
 
     def alarms(self) -> list[int]:
@@ -147,11 +141,11 @@ class Fan:
 
     def step(self, timeout: float | None) -> None:
         """One round: send what was handed in, wait for something to arrive, take it in."""
-        if self._handed_in or self._room:
+        if self._handed_in or self._dealing:
             self._hand_out()
         for far in self.fars:
             timeout = far.before(timeout)
-        if (due := self._room.next_expiry()) is not None:
+        for due in self._dealing.due:
             left = max(0.0, due - monotonic())
             timeout = left if timeout is None else min(left, timeout)
         try:
@@ -166,8 +160,9 @@ class Fan:
             parts[self._owners[each[0]]].append(each)
         for far, part in zip(self.fars, parts, strict=True):
             far.after(part)
-        if self._handed_in or self._room:
+        if self._handed_in or self._dealing:
             self._hand_out()
+        self._dealing.even_out(self._met())
         for far in self.fars:
             far.before(None)
         if self._draining and not self._under_way() and not self._handed_in and not self.busy():
@@ -176,114 +171,54 @@ class Fan:
         self.nudged = False
 
     def _under_way(self) -> bool:
-        return bool(self._room or self._homeless) or any(far.under_way for far in self.fars)
+        return bool(self._dealing) or any(far.under_way for far in self.fars)
 
     def _hand_out(self) -> None:
         """Give what was handed in to the far hosts, in the order in which it was, and what waits no longer."""
-        self._shares.load = [far.under_way for far in self.fars]
+        self._dealing.shares.load = [far.under_way for far in self.fars]
         while self._handed_in:
             each = self._handed_in.popleft()
             if not isinstance(each, Task):
                 each()
             elif self._failure is not None:
-                end(each, ABORTED, self._failure, self._ends)
+                end(each, ABORTED, self._failure, self._dealing.ends)
             else:
-                self._place(each)
-        self._go_on()
-        if len(self.known) > 2 * FUNCTIONS:  # far hosts keep those that they need by themselves
-            needed = {task.function for task in (*self._homeless.values(), *self._room)}
-            for key in [key for key in list(self.known)[:FUNCTIONS] if key not in needed]:
-                del self.known[key], self._names[key]
-
-    # -- tasks ------------------------------------------------------------------------------------------------
-
-    def _place(self, task: Task) -> None:
-        if task.after is None and task.follow is None:
-            self._give(task, self._shares.choose(task.targets))
-            return
-        number = self._shares.choose(task.targets, self._near(task))
-        if any(self._where.get(id, number) != number or not self._is_there(id) for id in named(task)):
-            self._room.add(task, monotonic())
-        else:
-            self._give(task, number)
-
-    def _is_there(self, id: int) -> bool:
-        return id not in self._room and id not in self._homeless
-
-    def _near(self, task: Task) -> list[int]:
-        """The schedulers with what a task depends on; where it must run with those tasks, with theirs alone."""
-        found: list[int] = []
-        for id in () if task.follow is None else task.follow.ids:
-            ended = self._ends.get(id)
-            if ended is not None and ended[1] is not None:
-                found.append(self._shares.of(ended[1]))
-            elif id in self._where:
-                found.append(self._where[id])
-        if not found and task.after is not None:
-            found = [self._where[id] for id in task.after.ids if id in self._where]
-        return found
-
-    def _give(self, task: Task, number: int | None) -> None:
-        if number is None:
-            self._homeless[task.id] = task
-            return
-        far = self.fars[number]
-        if task.function not in far.known and task.function in self.known:
-            far.define(Function(task.function, self.known[task.function], self._names[task.function]))
-        if task.remembered:
-            self._where[task.id] = number
-        self._shares.load[number] += 1
-        far.submit(task)
-
-    def _ended(self, id: int, success: bool, engine: int | None) -> None:
-        """A task has ended that others may depend on."""
-        self._where.pop(id, None)
-        self._room.ended(id, success, engine)
-
-    def _go_on(self) -> None:
-        """Give those to schedulers that wait no longer, and end those that have waited long enough."""
-        for task in self._room.expired(monotonic()):
-            end(task, EXPIRED, "", self._ends)
-        for task in self._room.through():
-            self._give(task, self._shares.choose(task.targets, self._near(task)))
-
-    def _abort(self, ids: list[int]) -> None:
-        homeless = [task for id in ids if (task := self._homeless.pop(id, None)) is not None]
-        for task in (*homeless, *self._room.take(ids)):
-            end(task, ABORTED, "", self._ends)
-        for far in self.fars:
-            far.before(None)  # what it was given a moment ago is on its way then
-            if theirs := [id for id in ids if id in far.tasks or not far.met]:
-                far.abort(theirs)
+                self._dealing.place(each)
+        self._dealing.go_on()
+        self._dealing.forget()
 
     # -- questions --------------------------------------------------------------------------------------------
 
     def _ask(self, what: str, about: dict[str, Any], reply: Reply) -> None:
         here = {number: far for number, far in enumerate(self.fars) if not far.lost}
-        met = {number: far for number, far in here.items() if far.met and far.line.left() is None}
         if what in ("interrupt", "retire"):
-            ids = {number: [id for id in about["ids"] if self._shares.of(id) == number] for number in here}
+            ids = {number: [id for id in about["ids"] if self._dealing.shares.of(id) == number] for number in here}
             those = {number: here[number] for number in here if ids[number]}
             Round(those, lambda found, error: reply(None, error)).ask(
                 what, {number: {"ids": ids[number]} for number in those}, each=True
             )
         elif what in ("queue_status", "cluster_status", "sync"):
             if what == "cluster_status":  # which is to tell of those, too, that are not there
-                here = {**met, 0: self.fars[0]}
+                here = {**self._met(), 0: self.fars[0]}
             Round(here, partial(self._answer, what, reply)).ask(what, about)
         elif what in OF_HUB:
             # It must know what was said to the others: they have told it all when an answer has come by their way.
-            others = {number: far for number, far in met.items() if number}
-            Round(others, lambda found, error: self.fars[0].ask(what, about, reply)).ask("status", {"ids": []})
+            others = {number: far for number, far in self._met().items() if number}
+            Round(others, lambda found, error: self.fars[0].ask(what, about, reply)).ask("heard", {})
         else:
             self.fars[0].ask(what, about, reply)
+
+    def _met(self) -> dict[int, Far]:
+        """Those that are there."""
+        fars = enumerate(self.fars)
+        return {number: far for number, far in fars if far.met and not far.lost and far.line.left() is None}
 
     def _answer(self, what: str, reply: Reply, found: dict[int, Any], error: str) -> None:
         there = {number: value for number, value in found.items() if value is not None}
         if what == "sync" or 0 not in there:
             reply(None, error)
         elif what == "queue_status":
-            reply(rounds.queue_status(there, len(self._room) + len(self._homeless)), "")
+            reply(rounds.queue_status(there, len(self._dealing)), "")
         else:
             reply(rounds.cluster_status(there, [each for each in range(len(self.fars)) if each not in there]), "")
 
@@ -292,7 +227,7 @@ class Fan:
     @property
     def number(self) -> int:
         """The client's number; 0: it has not been let in everywhere yet."""
-        there = len(self._let_in | self._shares.gone) == len(self.fars)
+        there = len(self._let_in | self._dealing.shares.gone) == len(self.fars)
         return self.fars[0].number if there else 0
 
     def _look(self) -> None:
@@ -304,31 +239,20 @@ class Fan:
             if number and first.number and not far.number:
                 far.introduce(first.number)
         self.engines = {id: each for far in self.fars for id, each in far.engines.items()}
-        self._shares.served(self.engines)
-        if self._homeless and self.engines:
-            homeless, self._homeless = self._homeless, {}
-            for task in homeless.values():
-                self._place(task)
+        self._dealing.serve(self.engines)
         self.on_change()
 
     def _lose_one(self, number: int, error: BaseException) -> None:
         left = self.fars[number].line.left()
         if number and self._failure is None and isinstance(error, ControllerLost) and left is not None and left <= 0:
-            self._shares.gone.add(number)  # it has not come back; whatever else it was is told by all
+            self._dealing.shares.gone.add(number)  # it has not come back; whatever else it was is told by all
             return
         if self._failure is None:
             self._failure = error
             for far in self.fars:
                 far.lose(error)
             self.on_lost(error)
-            self._end_all()
-
-    def _end_all(self) -> None:
-        """End what no far host has."""
-        tasks = [*self._homeless.values(), *self._room.take([task.id for task in self._room])]
-        self._homeless.clear()
-        for task in tasks:
-            end(task, ABORTED, self._failure, self._ends)
+            self._dealing.fail(error)
 
     @property
     def lost(self) -> bool:
@@ -341,26 +265,12 @@ class Fan:
         self._hand_out()
         for far in self.fars:
             far.abandon(error)
-        self._end_all()
+        self._dealing.fail(error)
 
     def close(self, keep: bool) -> None:
         """Take leave. (Nobody drives any more.)"""
         for far in self.fars:
             far.close(keep)
-
-
-class _Ends(Ends):
-    """Tells of each end."""
-
-    told = True
-
-    def __init__(self, ended: Callable[[int, bool, int | None], None]) -> None:
-        super().__init__()
-        self._tell = ended
-
-    def note(self, id: int, success: bool, engine: int | None) -> None:
-        super().note(id, success, engine)
-        self._tell(id, success, engine)
 
 
 class _Lines:

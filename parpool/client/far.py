@@ -69,13 +69,11 @@ class Far:
         self.paces = Paces()
         self.number = 0
         self.names: dict[int, str] = {}  #: of clients, by their numbers, as far as they are known
-        #: called when engines have come or gone
-        self.on_change: Callable[[], None] = lambda: None
-        #: called when the controller is gone for good
-        self.on_lost: Callable[[BaseException], None] = lambda error: None
+        self.on_change: Callable[[], None] = lambda: None  #: engines have come or gone
+        self.on_lost: Callable[[BaseException], None] = lambda error: None  #: the controller is gone for good
         self.on_drained: Callable[[], None] = lambda: None
-        #: is somebody about to submit more?
-        self.busy: Callable[[], bool] = lambda: False
+        self.busy: Callable[[], bool] = lambda: False  #: is somebody about to submit more?
+        self.back: Callable[[Task], bool] | None = None  #: takes a task that is to go to another scheduler
         self._draining = False
         self.keep = keep
         self._instance = ""
@@ -107,10 +105,11 @@ class Far:
         """Have :attr:`on_drained` called when all that was submitted has ended."""
         self._draining = True
 
-    def abort(self, ids: list[int]) -> None:
-        """Take back tasks that have not begun."""
-        self._aborted.update(ids)
-        self._say(Abort(ids))
+    def abort(self, ids: list[int], elsewhere: bool = False) -> None:
+        """Take back tasks that have not begun; ``elsewhere``: they go to another scheduler."""
+        if not elsewhere:
+            self._aborted.update(ids)
+        self._say(Abort(ids, elsewhere))
 
     def ask(self, what: str, about: dict[str, Any], reply: Reply) -> None:
         """Ask the controller; ``reply`` is called in the loop, with the value, or with None and an error in words."""
@@ -237,7 +236,7 @@ class Far:
             if result.frames:
                 result.payload = frames[body] if body < len(frames) else b""
                 body += 1
-            if task is None:
+            if task is None or (result.status == ABORTED and self.back is not None and self.back(task)):
                 continue
             self._aborted.discard(id)
             if task.count == 1:

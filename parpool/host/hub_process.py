@@ -155,7 +155,9 @@ class Hub:
                 self._answers.append((address, encode(Told(number, value, error))))
                 self._wake.set()
 
-            if message.what == "records_when_ended":
+            if message.what == "heard":
+                reply(None)
+            elif message.what == "records_when_ended":
                 self._awaited.add([str(id) for id in message.about.get("ids", ())], reply)
             else:
                 self.store.ask(message.what, message.about, reply)

@@ -16,6 +16,8 @@ Reply = Callable[..., None]
 
 #: What the store answers.
 TO_STORE = frozenset({"history", "query", "records", "status", "purge", "purge_everything", "request"})
+#: What a hub in a process of its own answers besides: that it has heard all that was said before.
+TO_HUB = frozenset({"heard"})
 
 
 class Questions:
@@ -26,7 +28,7 @@ class Questions:
 
     def __call__(self, door: Door, what: str, about: dict[str, Any], reply: Reply) -> None:
         """``reply`` gets the value, or None and an error in words."""
-        if what in TO_STORE:
+        if what in TO_STORE or what in TO_HUB:
             self._ask_store(what, about, reply)
             return
         if what == "records_when_ended":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.effects import Effects
 from ..core.state import Task
 from ..hub.records import Store
+from ..status import ABORTED
 from ..wire.messages import Revoke
 from ..wire.requests import Definition
 from .deeds import Deeds
@@ -29,6 +30,8 @@ class Watcher:
         station.on_submitted, station.on_named = self._submitted, self._named
         station.deeds.on_delivered = self._delivered
         station.deeds.on_printed = store.printed
+        self._moving: set[int] = set()  #: tasks that go to another scheduler, should they not have begun
+        station.on_moving = self._moving.update
 
     def _submitted(self, tasks: list[Task]) -> None:
         self.store.submitted(tasks, time())
@@ -37,6 +40,8 @@ class Watcher:
         self.store.named(function.key, function.blob, function.name)
 
     def _delivered(self, deliveries: Sequence[tuple[Task, Any, int | None]]) -> None:
+        if self._moving:
+            deliveries = self._not_moved(deliveries)
         self.store.ended(deliveries, time())
         if self._waits:
             alive = self._station.scheduler.tasks
@@ -46,6 +51,12 @@ class Watcher:
             for wait in self._waits[:]:
                 wait.ended |= ended
                 self._end(wait)
+
+    def _not_moved(self, deliveries: Sequence[tuple[Task, Any, int | None]]) -> Sequence[tuple[Task, Any, int | None]]:
+        """Without those that have not ended, and are somewhere else now."""
+        moved = {task.id for task, outcome, _ in deliveries if task.id in self._moving and outcome.status == ABORTED}
+        self._moving.difference_update(task.id for task, _, _ in deliveries)
+        return [each for each in deliveries if each[0].id not in moved] if moved else deliveries
 
     def wait_for(self, names: dict[int, str]) -> Wait:
         """Begin to note which of these tasks, by number, end from here on."""

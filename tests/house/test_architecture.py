@@ -55,6 +55,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "client.far": {"errors", "status", "options", "wire", "net", "core.state", "core.effects", "core.credit"},
     "client.orders": {"wire", "core.state", "core.effects"},
     "client.fan": {"errors", "status", "wire", "net", "core.state"},
+    "client.dealing": {"status", "wire", "core.state"},
     # What no scheduler by itself could wait for waits here, by their rules.
     "client.waiting": {"core.state", "core.graph"},
     "pool": {"errors", "options", "client", "launch"},
