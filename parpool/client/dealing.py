@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from itertools import islice
 from time import monotonic
+from typing import Any
 
 from ..core.state import Task
 from ..status import ABORTED, EXPIRED
@@ -34,6 +35,8 @@ class Dealing:
         self._homeless: dict[int, Task] = {}  #: tasks for any engine, while there is none
         self._between: dict[int, Task] = {}  #: tasks on their way from one scheduler to another
         self._back: list[Task] = []  #: of these, those that came a moment ago
+        #: tasks of several items, of which a scheduler has given back some: it, the task, and those items
+        self._aside: dict[int, tuple[int, Task, set[int]]] = {}
         self._unwanted: set[int] = set()  #: tasks to be taken back when they are where they go
         self._moves = Moves(self.shares)
         self._room = WaitingRoom(self.ends, self._is_alive)
@@ -72,9 +75,9 @@ class Dealing:
     def place(self, task: Task) -> None:
         """Give a task to a scheduler, or let it wait."""
         if task.after is None and task.follow is None:
-            self._give(task, self.shares.choose(task.targets))
+            self._give(task, self.shares.choose(task.targets, but=_tried(task)))
             return
-        number = self.shares.choose(task.targets, self._near(task))
+        number = self.shares.choose(task.targets, self._near(task), _tried(task))
         if any(self._where.get(id, number) != number or not self._is_there(id) for id in named(task)):
             self._room.add(task, monotonic())
         else:
@@ -83,12 +86,12 @@ class Dealing:
     def _near(self, task: Task) -> list[int]:
         """The schedulers with what a task depends on; where it must run with those tasks, with theirs alone."""
         found: list[int] = []
-        for id in () if task.follow is None else task.follow.ids:
-            ended = self.ends.get(id)
-            if ended is not None and ended[1] is not None:
-                found.append(self.shares.of(ended[1]))
-            elif id in self._where:
-                found.append(self._where[id])
+        if (follow := task.follow) is not None:
+            ends = [end for id in follow.ids if (end := self.ends.get(id)) is not None]
+            ran = [engine for success, engine in ends if (follow.success if success else follow.failure)]
+            found = [self.shares.of(engine) for engine in ran if engine is not None]
+            if not found or follow.all:
+                found += [self._where[id] for id in follow.ids if id in self._where]
         if not found and task.after is not None:
             found = [self._where[id] for id in task.after.ids if id in self._where]
         return found
@@ -105,7 +108,10 @@ class Dealing:
         if task.after is not None or task.follow is not None:
             self._needed.update(id for id in named(task) if id in self._where)
         self.shares.load[number] += 1
-        far.submit(task)
+        if task.first or "ended" in vars(task):
+            far.take_over(task)
+        else:
+            far.submit(task)
 
     def _is_there(self, id: int) -> bool:
         """Is a task with a scheduler to stay, where it has not ended?"""
@@ -125,12 +131,16 @@ class Dealing:
         for task in self._room.expired(monotonic()):
             end(task, EXPIRED, "", self.ends)
         for task in self._room.through():
-            self._give(task, self.shares.choose(task.targets, self._near(task)))
+            self._give(task, self.shares.choose(task.targets, self._near(task), _tried(task)))
 
     # -- from one scheduler to another ------------------------------------------------------------------------
 
     def even_out(self, there: dict[int, Far]) -> None:
         """Take back tasks from a scheduler that has many, while engines of another one have nothing to do."""
+        for number, task, items in list(self._aside.values()):
+            if len(items) >= task.count - task.first - len(vars(task).get("ended") or ()):
+                del self._aside[task.id]
+                self._set_free(number, task)
         if self._back:
             tasks, self._back = self._back, []
             # The hub is to hear of them from the one where they were before it does from the other.
@@ -155,21 +165,41 @@ class Dealing:
 
     def _is_free(self, task: Task) -> bool:
         """Could any engine run it, and does nothing depend on where it is?"""
-        bound = task.targets is not None or task.after is not None or task.follow is not None
-        return task.count == 1 and not bound and task.id not in self._needed
-
-    def come_back(self, task: Task) -> bool:
-        """A task was taken back. False where that was not for another scheduler."""
-        if task.id not in self._moves.asked:
+        if task.targets is not None or task.follow is not None or task.id in self._needed:
             return False
-        del self._moves.asked[task.id]
-        for far in self.fars:
-            far.tasks.pop(task.id, None)
+        return task.after is None or not any(id in self._where or not self._is_there(id) for id in task.after.ids)
+
+    def come_back(self, number: int, task: Task, result: Any) -> bool:
+        """A scheduler has given back a task, or an item of it. False where that is the end of it."""
+        if result.status == ABORTED:
+            if task.id not in self._moves.asked:
+                return False
+            self._moves.came()
+        elif not self._may_run_elsewhere(number, task, result):
+            return False
+        if task.count == 1:
+            self._set_free(number, task)
+        else:
+            self._aside.setdefault(task.id, (number, task, set()))[2].add(result.item)
+        return True
+
+    def _may_run_elsewhere(self, number: int, task: Task, result: Any) -> bool:
+        """Its engines do not meet what a task depends on: perhaps another's do."""
+        known = vars(task)
+        tried = known["tried"] = _tried(task) | {number}
+        engines = known["asked"] = known.get("asked", frozenset()) | frozenset(result.more or ())
+        if task.follow is None and self.shares.others(task.targets, tried):
+            return True
+        result.more = sorted(engines)
+        self.fars[number].ask("unmet", {"ids": [task.id]}, lambda value, error: None)  # the hub may know it now
+        return False
+
+    def _set_free(self, number: int, task: Task) -> None:
+        self._moves.asked.pop(task.id, None)
+        self.fars[number].tasks.pop(task.id, None)
         self._where.pop(task.id, None)
         self._between[task.id] = task
         self._back.append(task)
-        self._moves.came()
-        return True
 
     def _go_elsewhere(self, tasks: list[Task]) -> None:
         for task in tasks:
@@ -199,6 +229,12 @@ class Dealing:
         self._between.clear()
         for task in tasks:
             end(task, ABORTED, error, self.ends)
+
+
+def _tried(task: Task) -> frozenset[int]:
+    """Schedulers whose engines do not meet what it depends on."""
+    tried: frozenset[int] = vars(task).get("tried", frozenset())
+    return tried
 
 
 class _Ends(Ends):

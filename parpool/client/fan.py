@@ -80,7 +80,7 @@ class Fan:
         self.fars.append(far)
         far.paces = self.fars[0].paces
         far.on_change = self._look
-        far.back = self._dealing.come_back
+        far.back = partial(self._dealing.come_back, number)
         far.on_lost = partial(self._lose_one, number)
 
     # -- from any thread --------------------------------------------------------------------------------------

@@ -73,7 +73,7 @@ class Far:
         self.on_lost: Callable[[BaseException], None] = lambda error: None  #: the controller is gone for good
         self.on_drained: Callable[[], None] = lambda: None
         self.busy: Callable[[], bool] = lambda: False  #: is somebody about to submit more?
-        self.back: Callable[[Task], bool] | None = None  #: takes a task that is to go to another scheduler
+        self.back: Callable[[Task, Any], bool] | None = None  #: takes what is to go to another scheduler
         self._draining = False
         self.keep = keep
         self._instance = ""
@@ -82,7 +82,7 @@ class Far:
         self._ends = Ends() if ends is None else ends
         self._greetings: list[dict[str, Any]] = []
         self._got = self._told_got = 0
-        self._welcome = False  #: has the controller answered the last hello?
+        self.met = False  #: has the controller answered the last hello?
         self._aborted: set[int] = set()  #: tasks that are to be taken back
         self._failure: BaseException | None = None
         self.line = Line(connection, self.name, patience)
@@ -96,6 +96,14 @@ class Far:
         self._handed_in.append(task)
         if self.asleep:
             self.wake()
+
+    def take_over(self, task: Task) -> None:
+        """A task of which another scheduler has done a part. (In the loop.)"""
+        self._send_all()
+        self.tasks[task.id] = task
+        if self.met:
+            self._acknowledge()  # it may have been here before
+            self._send([task], True)
 
     def define(self, function: Function) -> None:
         """A function that tasks will name."""
@@ -150,7 +158,7 @@ class Far:
         timeout = self.before(timeout)
         try:
             self.asleep = True
-            if (self._handed_in and self._welcome) or self.nudged or (self._draining and not self.tasks):
+            if (self._handed_in and self.met) or self.nudged or (self._draining and not self.tasks):
                 timeout = 0
             ready = self.line.poll(timeout)
         finally:
@@ -214,7 +222,7 @@ class Far:
             self._asked.heard(message)
         elif type(message) is Welcome:
             self._begin(message)
-        elif type(message) is Who and self._welcome:  # else it is about to hear one
+        elif type(message) is Who and self.met:  # else it is about to hear one
             self._say_hello()
         elif type(message) is Failed:
             self.lose(unpack_failure(message.failure, message.engine))
@@ -224,19 +232,20 @@ class Far:
             self.lose(ControllerLost(f"the cluster was ended: {message.reason}"))
 
     def _deliver(self, delivery: Delivery, frames: list[bytes]) -> None:
-        if not self._welcome or delivery.number != self._got + 1:
+        if not self.met or delivery.number != self._got + 1:
             return  # it has come before; or something before it was lost, and all comes again
         self._got = delivery.number
         tasks, learn = self.tasks, self.paces.learn
-        body = 1
-        function, spent, calls = b"", 0.0, 0
+        body, function, spent, calls = 1, b"", 0.0, 0
         for result in delivery.results:
             id = result.id
             task = tasks.get(id)
             if result.frames:
                 result.payload = frames[body] if body < len(frames) else b""
                 body += 1
-            if task is None or (result.status == ABORTED and self.back is not None and self.back(task)):
+            if task is None or (
+                result.status in (ABORTED, UNMET) and self.back is not None and self.back(task, result)
+            ):
                 continue
             self._aborted.discard(id)
             if task.count == 1:
@@ -270,7 +279,7 @@ class Far:
             self._acknowledge()  # the large ones are not to be kept for long
 
     def _acknowledge(self) -> None:
-        if not self._welcome:
+        if not self.met:
             return
         self._told_got = self._got
         self.line.send(encode(Got(self._got)))
@@ -282,7 +291,7 @@ class Far:
         if self._failure is not None:
             self._end_all()
             return
-        if not self._welcome:
+        if not self.met:
             return  # nobody has let us in yet, or again
         handed_in = self._handed_in
         tasks: list[Task] = []
@@ -324,7 +333,7 @@ class Far:
         self._say_hello()
 
     def _say_hello(self) -> None:
-        self._welcome = False
+        self.met = False
         facts: dict[str, str | int] = {"pid": os.getpid(), "hostname": socket.gethostname()}
         about = self.name, self.number, self._instance, self._got, self.line.turn + 1, self.keep, facts
         self.line.say_hello(encode(ClientHello(PROTOCOL, __version__, *about)))
@@ -339,7 +348,7 @@ class Far:
                 for about in self._greetings:  # first of all; engines that are there have done it
                     self.line.send(encode(self._asked.question("greet", {**about, "again": True})))
             self._instance = welcome.instance
-        self._welcome = True
+        self.met = True
         if not welcome.again:
             self._got = self._told_got = welcome.next - 1
         # All of them, also for one that knew us: what defined them may have been lost.
@@ -366,23 +375,17 @@ class Far:
 
     def _end_all(self) -> None:
         """End what is under way, with what has broken the connection."""
-        error = self._failure
         tasks = [*self.tasks.values(), *self._tasks_handed_in()]
         self._handed_in.clear()
         self.tasks.clear()
         for task in tasks:
-            end(task, ABORTED, error, self._ends)
-        self._asked.give_up(str(error))
+            end(task, ABORTED, self._failure, self._ends)
+        self._asked.give_up(str(self._failure))
 
     @property
     def lost(self) -> bool:
         """Is the controller gone for good?"""
         return self._failure is not None
-
-    @property
-    def met(self) -> bool:
-        """Has the controller answered the last hello?"""
-        return self._welcome
 
     @property
     def under_way(self) -> int:

@@ -8,7 +8,7 @@ clients with little to do each are spread, too.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 
 class Shares:
@@ -30,11 +30,13 @@ class Shares:
         found = Counter(map(self.of, engines))
         self.engines = [found[number] for number in range(self.count)]
 
-    def choose(self, targets: Iterable[int] | None = None, near: Sequence[int] = ()) -> int | None:
+    def choose(
+        self, targets: Iterable[int] | None = None, near: Sequence[int] = (), but: Collection[int] = ()
+    ) -> int | None:
         """A scheduler for one more task; None where no engine is there that could ever run it, and one may come.
 
         ``targets``: the engines that may run it, None for any. ``near``: schedulers with something that it depends on,
-        once for each of those.
+        once for each of those. ``but``: schedulers that cannot run it.
         """
         weights, found = self.engines, Counter[int]()
         if targets is not None:
@@ -42,13 +44,19 @@ class Shares:
             weights = [found[number] for number in range(self.count)]
             if len(found) == 1:
                 return next(iter(found))
-        allowed = [number for number in range(self.count) if weights[number] and number not in self.gone]
+        no = self.gone.union(but) if but else self.gone
+        allowed = [number for number in range(self.count) if weights[number] and number not in no]
         for number, _ in Counter(near).most_common():
             if number in allowed:
                 return number
         if not allowed:
             return None if targets is None else next(iter(found), 0)
         return self._least(allowed, weights)
+
+    def others(self, targets: Iterable[int] | None, but: Collection[int]) -> bool:
+        """Is there another scheduler, but for these, with engines that might run a task?"""
+        found = set(range(self.count)) if targets is None else set(map(self.of, targets))
+        return any(self.engines[number] for number in found - self.gone - set(but))
 
     def _least(self, allowed: Sequence[int], weights: Sequence[int]) -> int:
         """The one with the least to do for each of its engines."""

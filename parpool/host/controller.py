@@ -71,6 +71,8 @@ class Controller:
             undo.callback(station.close)
             station.members.number_by(settings.number, settings.schedulers)
             self.watcher = Watcher(self._open_hub(), station)
+            if settings.schedulers > 1:
+                self.watcher.be_one_of_several()
             undo.callback(self.watcher.close)
             questions = Questions(self)
             tasks_go_on = settings.on_client_lost == "keep"

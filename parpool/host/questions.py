@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from ..wire.requests import Definition
+from ..wire.requests import SHIFT, Definition
 from .doors import Door
 
 if TYPE_CHECKING:
@@ -70,6 +70,9 @@ class Questions:
 
     def _on_sync(self, door: Door, about: dict[str, Any]) -> Any:
         """All that was said before has been heard."""
+
+    def _on_unmet(self, door: Door, about: dict[str, Any]) -> Any:
+        self._controller.watcher.unmet([id for id in _ints(about["ids"]) if id >> SHIFT == door.number])
 
     def _on_greet(self, door: Door, about: dict[str, Any]) -> Any:
         function = Definition(bytes(about["key"]), bytes(about["blob"]), str(about["name"]))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.effects import Effects
 from ..core.state import Task
 from ..hub.records import Store
-from ..status import ABORTED
+from ..status import ABORTED, UNMET
 from ..wire.messages import Revoke
 from ..wire.requests import Definition
 from .deeds import Deeds
@@ -17,6 +17,8 @@ from .journal import Journal
 
 if TYPE_CHECKING:
     from .station import Station
+
+KEPT = 65536  #: tasks of which something is known that are not told to have gone elsewhere
 
 
 class Watcher:
@@ -30,8 +32,21 @@ class Watcher:
         station.on_submitted, station.on_named = self._submitted, self._named
         station.deeds.on_delivered = self._delivered
         station.deeds.on_printed = store.printed
-        self._moving: set[int] = set()  #: tasks that go to another scheduler, should they not have begun
-        station.on_moving = self._moving.update
+        #: tasks that go to another scheduler, should they not have begun
+        self._moving: dict[int, None] = {}
+        station.on_moving = lambda ids: self._moving.update(dict.fromkeys(ids))
+        #: where there are several schedulers: ends that are none where another one can run the task
+        self._unmet: dict[int, list[tuple[Task, Any, int | None]]] = {}
+        self._several = False
+
+    def be_one_of_several(self) -> None:
+        """Other schedulers may run what no engine here can."""
+        self._several = True
+
+    def unmet(self, ids: Sequence[int]) -> None:
+        """Of these tasks a client says that no other scheduler can run them either."""
+        for id in ids:
+            self.store.ended(self._unmet.pop(id, ()), time())
 
     def _submitted(self, tasks: list[Task]) -> None:
         self.store.submitted(tasks, time())
@@ -40,8 +55,8 @@ class Watcher:
         self.store.named(function.key, function.blob, function.name)
 
     def _delivered(self, deliveries: Sequence[tuple[Task, Any, int | None]]) -> None:
-        if self._moving:
-            deliveries = self._not_moved(deliveries)
+        if self._several:
+            deliveries = [each for each in deliveries if not self._goes_on(*each)]
         self.store.ended(deliveries, time())
         if self._waits:
             alive = self._station.scheduler.tasks
@@ -52,11 +67,19 @@ class Watcher:
                 wait.ended |= ended
                 self._end(wait)
 
-    def _not_moved(self, deliveries: Sequence[tuple[Task, Any, int | None]]) -> Sequence[tuple[Task, Any, int | None]]:
-        """Without those that have not ended, and are somewhere else now."""
-        moved = {task.id for task, outcome, _ in deliveries if task.id in self._moving and outcome.status == ABORTED}
-        self._moving.difference_update(task.id for task, _, _ in deliveries)
-        return [each for each in deliveries if each[0].id not in moved] if moved else deliveries
+    def _goes_on(self, task: Task, outcome: Any, engine: int | None) -> bool:
+        """Is this no end of a task, as it goes to another scheduler?"""
+        id = task.id if task.whole is None else task.whole
+        if outcome.status == UNMET:
+            self._unmet.setdefault(id, []).append((task, outcome, engine))
+            if len(self._unmet) > KEPT:
+                del self._unmet[next(iter(self._unmet))]
+            return True
+        if id not in self._moving:
+            return False
+        if task.count == 1 or len(self._moving) > KEPT:
+            del self._moving[id]
+        return bool(outcome.status == ABORTED)
 
     def wait_for(self, names: dict[int, str]) -> Wait:
         """Begin to note which of these tasks, by number, end from here on."""

@@ -151,11 +151,11 @@ def test_large_payloads_are_frames(met: FakeController) -> None:
 
 def test_questions_and_tasks_in_the_order_in_which_they_were_handed_in(met: FakeController) -> None:
     first = met.submit
-    met.far._welcome = False  # so that they gather
+    met.far.met = False  # so that they gather
     a = first()
     met.far.abort([a])
     b = first()
-    met.far._welcome = True
+    met.far.met = True
     assert ids(met.hears(Submit)) == [a]
     assert met.hears(Abort) == Abort([a])
     assert ids(met.hears(Submit)) == [b]
