@@ -155,7 +155,7 @@ class Dealing:
         number, count = plan
         asked = self._moves.asked = {id: None for id in self._moves.asked if self._is_held(id)}
         self._unwanted.intersection_update({*asked, *self._between})
-        free = (id for id, task in reversed(self.fars[number].tasks.items()) if self._is_free(task) and id not in asked)
+        free = (id for id, task in reversed(self.fars[number].tasks.items()) if id not in asked and self._is_free(task, number))
         if ids := list(islice(free, count)):
             asked.update(dict.fromkeys(ids))
             self.fars[number].abort(ids, elsewhere=True)
@@ -163,8 +163,10 @@ class Dealing:
     def _is_held(self, id: int) -> bool:
         return any(id in far.tasks for far in self.fars)
 
-    def _is_free(self, task: Task) -> bool:
+    def _is_free(self, task: Task, number: int) -> bool:
         """Could any engine run it, and does nothing depend on where it is?"""
+        if task.count > 1 and self.shares.engines[number]:
+            return False  # its items may be with several engines there, and come back one by one
         if task.targets is not None or task.follow is not None or task.id in self._needed:
             return False
         return task.after is None or not any(id in self._where or not self._is_there(id) for id in task.after.ids)

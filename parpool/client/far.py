@@ -290,8 +290,7 @@ class Far:
         """Send what was handed in, in the order in which it was."""
         if self._failure is not None:
             self._end_all()
-            return
-        if not self.met:
+        if not self.met or self._failure is not None:
             return  # nobody has let us in yet, or again
         handed_in = self._handed_in
         tasks: list[Task] = []
@@ -344,9 +343,8 @@ class Far:
             return  # another hello is on its way
         self.number = welcome.number
         if welcome.instance != self._instance:
-            if self._instance:
-                for about in self._greetings:  # first of all; engines that are there have done it
-                    self.line.send(encode(self._asked.question("greet", {**about, "again": True})))
+            for about in self._greetings if self._instance else ():  # first of all; engines that are there have done it
+                self.line.send(encode(self._asked.question("greet", {**about, "again": True})))
             self._instance = welcome.instance
         self.met = True
         if not welcome.again:
