@@ -7,6 +7,7 @@ tells the same story: the digest over who ran what, in which order, says so.
     python benchmarks/simulate.py                                    # all durations, 1,000 engines, 1,000,000 tasks
     python benchmarks/simulate.py --engines 2 --duration short
     python benchmarks/simulate.py --items 20 --tasks 100000          # chunks, whose items end one by one
+    python benchmarks/simulate.py --schedulers 4                     # a controller with several: the cost is that of one
 
 The ideal is a lower bound that no scheduler can beat: the work divided by the engines, or the longest single item.
 The cost is the time spent inside the scheduler; in the simulated world the scheduler takes no time.
@@ -219,21 +220,29 @@ def simulate(
     latency: float = 100e-6,
     items: int = 1,
     policy: str = "leastload",
+    schedulers: int = 1,
 ) -> Outcome:
-    """One simulation of ``tasks`` calls, ``items`` of them in a task, on ``engines``."""
+    """One simulation of ``tasks`` calls, ``items`` of them in a task, on ``engines``.
+
+    With several ``schedulers`` each has its share of engines and tasks from the beginning to the end; the cost is that of
+    the one that has the most, as they work at the same time.
+    """
     begun = perf_counter()
     rng = random.Random(seed)
     draw = DURATIONS[duration]
     durations = array("d", (draw(rng) for _ in range(tasks)))
-    simulation = Simulation(engines, durations, items, latency, policy, seed)
-    simulation.run()
+    shares = []
+    for number in range(schedulers):
+        those = len(range(number, engines, schedulers))
+        shares.append(Simulation(those, durations[number::schedulers], items, latency, policy, seed))
+        shares[-1].run()
     return Outcome(
-        simulation.cost,
-        simulation.now,
+        max(each.cost for each in shares),
+        max(each.now for each in shares),
         max(sum(durations) / engines, max(durations)),
-        simulation.messages,
-        simulation.revoked,
-        simulation.digest(),
+        sum(each.messages for each in shares),
+        sum(each.revoked for each in shares),
+        "-".join(each.digest() for each in shares[:2]),
         perf_counter() - begun,
     )
 
@@ -250,6 +259,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--items", type=int, default=1, help="calls in a task, which end one by one (default: 1)")
     parser.add_argument("--latency", type=float, default=100e-6, help="seconds on the network, one way")
     parser.add_argument("--policy", default="leastload", help="placement policy (default: %(default)s)")
+    parser.add_argument("--schedulers", type=int, default=1, help="which share engines and tasks (default: 1)")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
     names = list(DURATIONS) if options.duration == "all" else [options.duration]
@@ -266,6 +276,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             latency=options.latency,
             items=options.items,
             policy=options.policy,
+            schedulers=options.schedulers,
         )
         print(
             f"{name:<12}{engines:>9,}{options.tasks:>11,}{outcome.cost / options.tasks * 1e6:>10.2f} µs"

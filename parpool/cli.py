@@ -35,12 +35,13 @@ from .cli_options import (
     name_of_folder,
     patience_option,
     reached_at,
+    schedulers_option,
     which_cluster,
 )
 from .cli_tables import print_table, shown
 from .errors import ConnectionFileError, ParpoolError
 from .launch import daemon
-from .launch.mpi import rank_and_size
+from .launch.mpi import rank_and_size, share
 from .net import address
 from .net.address import Connection
 from .options import ControllerSettings, EngineSettings, HubSettings
@@ -49,6 +50,7 @@ log = logging.getLogger("parpool")
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "show_default": True}
 LOOK = 0.05  #: seconds between two looks for a connection file
+RESTARTS = 10  #: how often a scheduler or a hub of a controller is started again
 REFUSING = 3  #: seconds that it needs at most to refuse an engine
 
 
@@ -126,6 +128,7 @@ def run(ctx: click.Context, script: tuple[str, ...]) -> None:
 @which_cluster
 @launched_by
 @click.option("--restarts", type=click.IntRange(0), default=3, help="How often what has died is started again.")
+@schedulers_option
 @reached_at
 @heartbeats
 @patience_option
@@ -222,32 +225,39 @@ def _row(folder: Path) -> dict[str, Any]:
 @commands.command()
 @which_cluster
 @reached_at
-@click.option(
-    "--hub",
-    default="",
-    metavar="FILE|URL",
-    callback=hub_elsewhere,
-    help="Of a hub in a process of its own (`parpool hub`). A URL with keys is for `ControllerSettings`.",
-)
+@click.option("--hub", default="", metavar="FILE|URL", callback=hub_elsewhere, help="Of a hub in a process of its own.")
 @heartbeats
+@schedulers_option
+@click.option("--scheduler", "number", default=0, hidden=True, help="Which of those this is.")
 @click.option("--owner", "owner_pid", default=0, hidden=True, expose_value=hasattr(ControllerSettings, "owner_pid"))
 @as_a_process
 def controller(profile: str, cluster_id: str | None, log_level: str, daemonize: bool, **options: Any) -> None:
     """Be the controller of a cluster."""
     folder = address.cluster_folder(profile, cluster_id)
-    settings = ControllerSettings(folder, profile, folder.name, **options)
+    logs, number, count = _logs(folder), options["number"], options["schedulers"]
+    name = f"scheduler-{number}-{os.getpid()}" if number else ""
+    if number:
+        folder = folder / "schedulers" / str(number)
+    settings = ControllerSettings(folder, profile, cluster_id or address.DEFAULT, **options)
+
+    def keep(label: str, argv: Sequence[str], wanted: Callable[[], bool], gone: Callable[[str], None]) -> Any:
+        from .cluster.places import Places
+        from .launch.launcher import Site
+        from .launch.process import ProcessLauncher
+
+        return Places(ProcessLauncher(Site(logs, label=label)), argv, RESTARTS, wanted=wanted, on_vacant=gone)
 
     def serve(up: Callable[[str], None]) -> None:
         from .host.controller import main
 
-        main(settings)
+        main(settings, keep if count > 1 and not number else None)
 
     def is_up(pid: int) -> bool:
         with suppress(ParpoolError):
             return address.read(folder / "client.json", gone_too=True).pid == pid
         return False
 
-    daemon.be("controller", _logs(folder), serve, is_up, log_level=log_level, daemonize=daemonize)
+    daemon.be("controller", logs, serve, is_up, name, log_level=log_level, daemonize=daemonize)
 
 
 @commands.command()
@@ -256,11 +266,15 @@ def controller(profile: str, cluster_id: str | None, log_level: str, daemonize: 
 @click.option("--location", default="", help="Name or address by which the controller reaches it.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="By default any that is free.")
 @database_option
+@click.option("--owner", "owner_pid", default=0, hidden=True, help="The controller that has started it.")
 @as_a_process
 def hub(profile: str, cluster_id: str | None, log_level: str, daemonize: bool, **options: Any) -> None:
     """Be the hub of a cluster, for a controller with --hub."""
     folder = address.cluster_folder(profile, cluster_id)
-    settings = HubSettings(folder, profile, folder.name, **options)
+    logs = _logs(folder)
+    if options["owner_pid"]:
+        folder = folder / "schedulers"
+    settings = HubSettings(folder, profile, cluster_id or address.DEFAULT, **options)
 
     def serve(up: Callable[[str], None]) -> None:
         from .host.hub_process import main
@@ -272,7 +286,7 @@ def hub(profile: str, cluster_id: str | None, log_level: str, daemonize: bool, *
             return address.read(folder / "hub.json", gone_too=True).pid == pid
         return False
 
-    daemon.be("hub", _logs(folder), serve, is_up, log_level=log_level, daemonize=daemonize)
+    daemon.be("hub", logs, serve, is_up, log_level=log_level, daemonize=daemonize)
 
 
 @commands.command()
@@ -281,6 +295,8 @@ def hub(profile: str, cluster_id: str | None, log_level: str, daemonize: bool, *
 @click.option("--mpi", is_flag=True, help="Of those that mpiexec starts: mpi_rank and mpi_size are in its namespace.")
 @click.option("--timeout", type=ABOVE_0, default=EngineSettings.timeout, help="Seconds that a start may take.")
 @patience_option
+@click.option("--scheduler", type=click.IntRange(0), help="The one that it serves, of several: 0, 1, ...")
+@click.option("--number", default="", hidden=True, help="Which of those that were started together.")
 @as_a_process
 def engine(
     profile: str,
@@ -289,13 +305,19 @@ def engine(
     mpi: bool,
     timeout: float,
     patience: float,
+    scheduler: int | None,
+    number: str,
     **process: Any,
 ) -> None:
     """Be an engine of a cluster.
 
     It may be started before the controller: then it waits for that, as long as its --timeout.
     """
-    connection = _awaited(file, profile, cluster_id, timeout)
+    whole = _awaited(file, profile, cluster_id, timeout)
+    scheduler = share(whole.schedulers, os.environ, "" if mpi else number) if scheduler is None else scheduler
+    if scheduler >= whole.schedulers:
+        raise click.BadParameter(f"there are {whole.schedulers}, and they are counted from 0", param_hint="--scheduler")
+    connection = whole.of(scheduler)
     ranks = rank_and_size(os.environ) if mpi else None
     if mpi and ranks is None:
         raise click.ClickException("--mpi is for engines that mpiexec or srun starts, and neither has started this one")

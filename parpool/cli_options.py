@@ -79,7 +79,8 @@ def _assignments(ctx: click.Context, option: click.Parameter, values: tuple[str,
 def _ports(ctx: click.Context, option: click.Parameter, values: tuple[str, ...]) -> dict[str, int]:
     ports = _assignments(ctx, option, values)
     for name, port in ports.items():
-        if name not in PORTS or type(port) is not int or not 0 < port < 1 << 16:
+        socket, dot, number = name.partition(".")  # of another scheduler than the first: client.1
+        if socket not in PORTS or (dot and not number.isdecimal()) or type(port) is not int or not 0 < port < 1 << 16:
             raise click.BadParameter(f"{name}={port} is not NAME=PORT for one of {NAMES}")
     return ports
 
@@ -146,6 +147,9 @@ heartbeats = _together(
 )
 patience_option = click.option(
     "--patience", type=ABOVE_0, default=EngineSettings.patience, help="Seconds that an engine waits for a controller."
+)
+schedulers_option = click.option(
+    "--schedulers", type=click.IntRange(1, 999), default=1, help="Processes with a scheduler, which share the engines."
 )
 file_option = click.option("--file", type=click.Path(path_type=Path), help="Its connection file, if it lies elsewhere.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")

@@ -75,6 +75,7 @@ class HubSettings:
     location: str = ""  #: name or address by which the controller reaches it; empty: found out
     port: int = 0  #: 0: any
     db: str = "memory"  #: where records of tasks are kept: ``memory``, ``sqlite:///PATH``, ``postgresql://...``
+    owner_pid: int = 0  #: a process of this machine with whose end the hub ends, too; 0: none
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,8 @@ class ControllerSettings:
     on_client_lost: str = "drop"  #: what becomes of its tasks that have not begun: ``drop`` or ``keep``
     owner_pid: int = 0  #: a process of this machine with whose end the controller ends, too; 0: none
     policy: str = "leastload"  #: by which of several free engines gets a task
+    schedulers: int = 1  #: processes with a scheduler that it has, each with its share of the engines
+    number: int = 0  #: which of them this is; 0: the controller itself, which starts the others
 
 
 def holds_password(db: str) -> bool:

@@ -55,7 +55,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 #: Folders whose tests are about processes, servers and the network, and not about what an interpreter does.
-ONCE = ("benchmarks", "cluster", "faults", "hub", "launch")
+ONCE = ("benchmarks", "cluster", "faults", "hub", "launch", "schedulers")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import uuid
-from collections import ChainMap, deque
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -25,7 +25,6 @@ from ..wire.messages import PROTOCOL, MalformedFrame, encode
 from ..wire.requests import (
     Abort,
     Answer,
-    Ask,
     Came,
     ClientHello,
     Delivery,
@@ -42,20 +41,25 @@ from ..wire.requests import (
     Who,
     to_client,
 )
-from .line import Line
-from .orders import Functions, deliver, has_ended, pack_orders
+from .asked import Asked, Reply
+from .line import Line, Ready
+from .orders import Ends, Functions, deliver, end, has_ended, pack_orders
 
 LOOK_EVERY = 0.25  #: seconds between looks at what has arrived, while nobody waits for anything
 GOT_EVERY = 16  #: deliveries that are acknowledged at once
 MOST = 2048  #: tasks in one message
-REMEMBERED = 32768  #: ends of tasks, for those that depend on them and must be submitted again
 
 
 class Far:
-    """The far host of ``connection``. ``keep``: its tasks go on when this process is lost; None: as it is set there."""
+    """The far host of ``connection``. ``keep``: its tasks go on when this process is lost; None: as it is set there.
 
-    def __init__(self, connection: Any, patience: float, keep: bool | None) -> None:
-        self.name = uuid.uuid4().hex
+    ``name`` and ``ends`` are given to one of several that are one client's (``fan.py``); it waits for :meth:`introduce`.
+    """
+
+    def __init__(
+        self, connection: Any, patience: float, keep: bool | None, *, name: str = "", ends: Ends | None = None
+    ) -> None:
+        self.name = name or uuid.uuid4().hex
         self.asleep = False
         self.nudged = False
         self._functions = Functions()
@@ -65,29 +69,25 @@ class Far:
         self.paces = Paces()
         self.number = 0
         self.names: dict[int, str] = {}  #: of clients, by their numbers, as far as they are known
-        #: called when engines have come or gone
-        self.on_change: Callable[[], None] = lambda: None
-        #: called when the controller is gone for good
-        self.on_lost: Callable[[BaseException], None] = lambda error: None
+        self.on_change: Callable[[], None] = lambda: None  #: engines have come or gone
+        self.on_lost: Callable[[BaseException], None] = lambda error: None  #: the controller is gone for good
         self.on_drained: Callable[[], None] = lambda: None
-        #: is somebody about to submit more?
-        self.busy: Callable[[], bool] = lambda: False
+        self.busy: Callable[[], bool] = lambda: False  #: is somebody about to submit more?
+        self.back: Callable[[Task, Any], bool] | None = None  #: takes what is to go to another scheduler
         self._draining = False
         self.keep = keep
         self._instance = ""
         self._handed_in: deque[Any] = deque()  #: tasks and messages to be sent, in order
-        self._asked: dict[int, tuple[Ask, Callable[[Any, str], None]]] = {}
-        self._questions = 0
-        #: of tasks that others may depend on, the last ones, and those before them
-        self._ends: dict[int, tuple[bool, int | None]] = {}
-        self._old_ends: dict[int, tuple[bool, int | None]] = {}
+        self._asked = Asked()
+        self._ends = Ends() if ends is None else ends
         self._greetings: list[dict[str, Any]] = []
         self._got = self._told_got = 0
-        self._welcome = False  #: has the controller answered the last hello?
+        self.met = False  #: has the controller answered the last hello?
         self._aborted: set[int] = set()  #: tasks that are to be taken back
         self._failure: BaseException | None = None
         self.line = Line(connection, self.name, patience)
-        self._say_hello()
+        if not name:
+            self._say_hello()
 
     # -- from any thread --------------------------------------------------------------------------------------
 
@@ -97,6 +97,14 @@ class Far:
         if self.asleep:
             self.wake()
 
+    def take_over(self, task: Task) -> None:
+        """A task of which another scheduler has done a part. (In the loop.)"""
+        self._send_all()
+        self.tasks[task.id] = task
+        if self.met:
+            self._acknowledge()  # it may have been here before
+            self._send([task], True)
+
     def define(self, function: Function) -> None:
         """A function that tasks will name."""
         self._functions.define(function)
@@ -105,22 +113,19 @@ class Far:
         """Have :attr:`on_drained` called when all that was submitted has ended."""
         self._draining = True
 
-    def abort(self, ids: list[int]) -> None:
-        """Take back tasks that have not begun."""
-        self._say(Abort(ids))
+    def abort(self, ids: list[int], elsewhere: bool = False) -> None:
+        """Take back tasks that have not begun; ``elsewhere``: they go to another scheduler."""
+        self._say(Abort(ids, elsewhere))
 
-    def ask(self, what: str, about: dict[str, Any], reply: Callable[[Any, str], None]) -> None:
+    def ask(self, what: str, about: dict[str, Any], reply: Reply) -> None:
         """Ask the controller; ``reply`` is called in the loop, with the value, or with None and an error in words."""
-        self._questions += 1
-        ask = Ask(self._questions, what, about)
-        self._asked[ask.number] = ask, reply
-        self._say(ask)
+        self._say(self._asked.question(what, about, reply))
 
     def greet(self, function: Function, payload: bytes) -> None:
         """Have every engine call this before all that is submitted from here on, also those that join later."""
         about = {"key": function.key, "blob": function.blob, "name": function.name, "payload": payload}
         self._greetings.append(about)
-        self.ask("greet", {**about, "again": False}, _ignore)
+        self._say(self._asked.question("greet", {**about, "again": False}, lambda value, error: None))
 
     def _say(self, message: Any) -> None:
         self._handed_in.append(message)
@@ -148,25 +153,37 @@ class Far:
 
     def step(self, timeout: float | None) -> None:
         """One round: send what was handed in, wait for something to arrive, take it in."""
+        timeout = self.before(timeout)
+        try:
+            self.asleep = True
+            if (self._handed_in and self.met) or self.nudged or (self._draining and not self.tasks):
+                timeout = 0
+            ready = self.line.poll(timeout)
+        finally:
+            self.asleep = False
+        self.after(ready)
+        self.nudged = False
+
+    def before(self, timeout: float | None) -> float | None:
+        """The part of a step before it waits; gives how long it may."""
         if self._handed_in:
             self._send_all()
         left = self.line.left()
         if left is not None:
             if left <= 0:
-                self._lose(self.line.lost())
+                self.lose(self.line.lost())
             timeout = max(0.0, left) if timeout is None else max(0.0, min(left, timeout))
         if self._failure is not None:
             timeout = 0 if self.tasks or self._asked or self._handed_in else timeout
+        return timeout
+
+    def after(self, ready: Ready) -> None:
+        """The part after that: take in what has come."""
         try:
-            self.asleep = True
-            if (self._handed_in and self._welcome) or self.nudged or (self._draining and not self.tasks):
-                timeout = 0
-            frames, again = self.line.receive(timeout)
+            frames, again = self.line.read(ready) if ready else (None, False)
         except AuthenticationError as error:
             frames, again = None, False
-            self._lose(error)
-        finally:
-            self.asleep = False
+            self.lose(error)
         if again:  # it may be another controller, and what was on its way may be lost
             self._say_hello()
         if frames is not None:
@@ -180,7 +197,6 @@ class Far:
         if self._draining and not self.tasks and not self._handed_in and not self.busy():
             self._draining = False
             self.on_drained()
-        self.nudged = False
 
     def _take_in(self, frames: list[bytes]) -> None:
         try:
@@ -201,35 +217,31 @@ class Far:
                 self.engines.pop(id, None)
             self.on_change()
         elif type(message) is Answer:
-            asked = self._asked.pop(message.number, None)
-            if asked is not None:
-                asked[1](message.value, message.error)
+            self._asked.heard(message)
         elif type(message) is Welcome:
             self._begin(message)
-        elif type(message) is Who:
-            if self._welcome:  # else it is about to hear one
-                self._say_hello()
+        elif type(message) is Who and self.met:  # else it is about to hear one
+            self._say_hello()
         elif type(message) is Failed:
-            self._lose(unpack_failure(message.failure, message.engine))
+            self.lose(unpack_failure(message.failure, message.engine))
         elif type(message) is Refused:
-            self._lose(ProtocolError(f"the controller refuses this client: {message.reason}"))
+            self.lose(ProtocolError(f"the controller refuses this client: {message.reason}"))
         elif type(message) is Over:
-            self._lose(ControllerLost(f"the cluster was ended: {message.reason}"))
+            self.lose(ControllerLost(f"the cluster was ended: {message.reason}"))
 
     def _deliver(self, delivery: Delivery, frames: list[bytes]) -> None:
-        if not self._welcome or delivery.number != self._got + 1:
+        if not self.met or delivery.number != self._got + 1:
             return  # it has come before; or something before it was lost, and all comes again
         self._got = delivery.number
         tasks, learn = self.tasks, self.paces.learn
-        body = 1
-        function, spent, calls = b"", 0.0, 0
+        body, function, spent, calls = 1, b"", 0.0, 0
         for result in delivery.results:
             id = result.id
             task = tasks.get(id)
             if result.frames:
                 result.payload = frames[body] if body < len(frames) else b""
                 body += 1
-            if task is None:
+            if task is None or (self.back and result.status in (ABORTED, UNMET) and self.back(task, result)):
                 continue
             self._aborted.discard(id)
             if task.count == 1:
@@ -240,7 +252,7 @@ class Far:
                 del tasks[id]
             engine = None if result.engine < 0 else result.engine
             if task.remembered and id not in tasks:
-                self._ends[id] = result.status == OK and not vars(task).get("failed"), engine
+                self._ends.note(id, result.status == OK and not vars(task).get("failed"), engine)
             elif result.status != OK:
                 task.failed = True
             if result.status < 0:
@@ -259,13 +271,11 @@ class Far:
             deliver(task, result, engine)
         if calls:
             learn(function, spent, calls)
-        if len(self._ends) > REMEMBERED:
-            self._old_ends, self._ends = self._ends, {}
         if body > 1:
             self._acknowledge()  # the large ones are not to be kept for long
 
     def _acknowledge(self) -> None:
-        if not self._welcome:
+        if not self.met:
             return
         self._told_got = self._got
         self.line.send(encode(Got(self._got)))
@@ -276,8 +286,7 @@ class Far:
         """Send what was handed in, in the order in which it was."""
         if self._failure is not None:
             self._end_all()
-            return
-        if not self._welcome:
+        if not self.met or self._failure is not None:
             return  # nobody has let us in yet, or again
         handed_in = self._handed_in
         tasks: list[Task] = []
@@ -290,12 +299,14 @@ class Far:
             self._send_tasks(tasks)
             tasks = []
             if not isinstance(each, Task):
-                if isinstance(each, Abort):
+                if isinstance(each, Abort) and not each.elsewhere:
                     self._aborted.update(filter(self.tasks.__contains__, each.ids))
                 self.line.send(encode(each))
         self._send_tasks(tasks)
         if self._functions.too_many:
-            self._forget_functions()
+            needed = {task.function for task in (*self.tasks.values(), *self._tasks_handed_in())}
+            if keys := self._functions.forget(needed):
+                self.line.send(encode(Forget(keys)))
 
     def _send_tasks(self, tasks: list[Task]) -> None:
         if tasks:
@@ -303,28 +314,23 @@ class Far:
             self._send(tasks, False)
 
     def _send(self, tasks: list[Task], again: bool) -> None:
-        self.line.send(*pack_orders(tasks, self._functions.take(), again, ChainMap(self._ends, self._old_ends)))
-
-    def _tell(self, what: str, about: dict[str, Any]) -> None:
-        """Ask for something whose answer is of no use."""
-        self._questions += 1
-        self.line.send(encode(Ask(self._questions, what, about)))
+        self.line.send(*pack_orders(tasks, self._functions.take(), again, self._ends))
 
     def _tasks_handed_in(self) -> list[Task]:
         return [each for each in list(self._handed_in) if isinstance(each, Task)]
 
-    def _forget_functions(self) -> None:
-        keys = self._functions.forget({task.function for task in (*self.tasks.values(), *self._tasks_handed_in())})
-        if keys:
-            self.line.send(encode(Forget(keys)))
-
     # -- the connection ---------------------------------------------------------------------------------------
 
+    def introduce(self, number: int) -> None:
+        """Say hello for the first time, with the number that another scheduler of the cluster has given."""
+        self.number = number
+        self._say_hello()
+
     def _say_hello(self) -> None:
-        self._welcome = False
+        self.met = False
+        about = self.name, self.number, self._instance, self._got, self.line.turn + 1, self.keep
         facts: dict[str, str | int] = {"pid": os.getpid(), "hostname": socket.gethostname()}
-        known = PROTOCOL, __version__, self.name, self.number, self._instance, self._got, self.line.turn + 1
-        self.line.say_hello(encode(ClientHello(*known, self.keep, facts)))
+        self.line.say_hello(encode(ClientHello(PROTOCOL, __version__, *about, facts)))
 
     def _begin(self, welcome: Welcome) -> None:
         """The controller has let us in: for the first time, again, or it is another one."""
@@ -334,12 +340,11 @@ class Far:
         another = bool(self._instance) and welcome.instance != self._instance
         self._instance = welcome.instance
         if another:
-            unheard = [
-                self._asked.pop(ask.number)[0].about for ask, _ in list(self._asked.values()) if ask.what == "greet"
-            ]
+            unheard = self._asked.withdrawn("greet")
             for about in self._greetings:  # first of all; engines that were there have done it, as far as is known
-                self._tell("greet", {**about, "again": {**about, "again": False} not in unheard})
-        self._welcome = True
+                again = {**about, "again": False} not in unheard
+                self.line.send(encode(self._asked.question("greet", {**about, "again": again})))
+        self.met = True
         if not welcome.again:
             self._got = self._told_got = welcome.next - 1
         # All of them, also for one that knew us: what defined them may have been lost.
@@ -349,16 +354,16 @@ class Far:
         for start in range(0, len(under_way), MOST):
             self._send(under_way[start : start + MOST], True)
         if another:
-            self._tell("resumed", {})
+            self.line.send(encode(self._asked.question("resumed", {})))
         self._aborted.intersection_update(self.tasks)
         if self._aborted:
             self.line.send(encode(Abort(list(self._aborted))))
-        for ask, _ in list(self._asked.values()):
+        for ask in self._asked:
             if ask not in self._handed_in:
                 self.line.send(encode(ask))
         self.on_change()
 
-    def _lose(self, error: BaseException) -> None:
+    def lose(self, error: BaseException) -> None:
         """There will never be an answer again."""
         if self._failure is None:
             self._failure = error
@@ -368,33 +373,28 @@ class Far:
 
     def _end_all(self) -> None:
         """End what is under way, with what has broken the connection."""
-        error = self._failure
-        tasks = list(self.tasks.values())
-        tasks += self._tasks_handed_in()
+        tasks = [*self.tasks.values(), *self._tasks_handed_in()]
         self._handed_in.clear()
         self.tasks.clear()
         for task in tasks:
-            ended = vars(task).get("ended") or ()
-            for item in (each for each in range(task.first, task.count) if each not in ended):
-                deliver(task, Ending(ABORTED, item, None, error), None)
-        asked, self._asked = self._asked, {}
-        for _, reply in asked.values():
-            reply(None, str(error))
+            end(task, ABORTED, self._failure, self._ends)
+        self._asked.give_up(str(self._failure))
 
     @property
     def lost(self) -> bool:
         """Is the controller gone for good?"""
         return self._failure is not None
 
+    @property
+    def under_way(self) -> int:
+        """How many tasks were handed in and have not ended, about."""
+        return len(self.tasks) + len(self._handed_in)
+
     def abandon(self, error: BaseException) -> None:
         """Nobody drives any more: end what is under way."""
-        self._lose(error)
+        self.lose(error)
         self._end_all()
 
     def close(self, keep: bool) -> None:
         """Take leave. (Nobody drives any more.)"""
         self.line.close(encode(Leave(keep)))
-
-
-def _ignore(value: Any, error: str) -> None:
-    pass

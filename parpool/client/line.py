@@ -15,6 +15,7 @@ from ..wire.messages import encode
 from ..wire.requests import Stamp
 
 SHUT_OUT = 5  #: handshakes that end early until this is not taken for a controller that is just being started
+Ready = list[tuple[Any, int]]  #: sources that can be read
 
 
 class Line:
@@ -39,11 +40,11 @@ class Line:
             self._context = Context()
             undo.callback(self._context.close)
             self._socket = self._context.dealer(connection.addresses["client"], name, host_key=host_key, keys=keys)
-            self._monitor = self._socket.connect()
+            self._monitor = self._socket.connect(notice_silence=True)
             self._heart = Heart(connection.addresses["heart"], name, host_key=host_key, keys=keys)
             undo.pop_all()
         self._poller = Poller()
-        for source in (self._socket, self._monitor, self._wake.fd):
+        for source in self.sources:
             self._poller.add(source)
 
     def say_hello(self, header: bytes) -> None:
@@ -57,13 +58,22 @@ class Line:
         self._said += 1
         self._socket.send(header, [*frames, encode(Stamp(self.turn, self._said))])
 
-    def receive(self, timeout: float | None) -> tuple[list[bytes] | None, bool]:
-        """The next message, if one comes within ``timeout`` seconds; and whether the connection is a new one.
+    @property
+    def sources(self) -> list[Any]:
+        """What :meth:`poll` waits for."""
+        return [self._socket, self._monitor, self._wake.fd]
+
+    def poll(self, timeout: float | None) -> Ready:
+        """Wait until something has come, ``timeout`` seconds at the most."""
+        return self._poller.poll(timeout)
+
+    def read(self, ready: Ready) -> tuple[list[bytes] | None, bool]:
+        """Of what has come: the next message, if one is among it; and whether the connection is a new one.
 
         Raises AuthenticationError where the controller does not know the key.
         """
         frames, again = None, False
-        for source, _ in self._poller.poll(timeout):
+        for source, _ in ready:
             if source is self._socket.socket:
                 frames = self._socket.receive(wait=False)
             elif source is self._monitor.socket:
@@ -107,7 +117,7 @@ class Line:
         return "" if path is None else f"{path} "
 
     def wake(self) -> None:
-        """End a :meth:`receive` in another thread."""
+        """End a :meth:`poll` in another thread."""
         self._wake.set()
 
     def close(self, last: bytes) -> None:

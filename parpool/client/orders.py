@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from ..core.effects import Ending
 from ..core.state import Dependency, Task
 from ..wire.functions import Function
 from ..wire.messages import INLINE, encode
@@ -18,7 +19,28 @@ FUNCTIONS = 2048  #: that the controller is asked to keep; more only while tasks
 _PLAIN = 4  #: attributes of a task that has nothing but its class's terms
 
 
-Ends = Mapping[int, "tuple[bool, int | None]"]  #: of tasks: with success, and the engine
+REMEMBERED = 32768  #: ends of tasks
+
+
+class Ends:
+    """How the last tasks ended that others may depend on: with success, and on which engine."""
+
+    #: Are those who depend on them to be told though they are not submitted again, as others may run elsewhere?
+    told = False
+
+    def __init__(self) -> None:
+        self._last: dict[int, tuple[bool, int | None]] = {}
+        self._before: dict[int, tuple[bool, int | None]] = {}
+
+    def note(self, id: int, success: bool, engine: int | None) -> None:
+        """A task has ended."""
+        self._last[id] = success, engine
+        if len(self._last) > REMEMBERED:
+            self._before, self._last = self._last, {}
+
+    def get(self, id: int) -> tuple[bool, int | None] | None:
+        """How it ended; None: it has not, or long ago."""
+        return self._last.get(id) or self._before.get(id)
 
 
 class Functions:
@@ -61,7 +83,7 @@ class Functions:
 def pack_orders(
     tasks: Sequence[Task], functions: list[Definition], again: bool, ends: Ends
 ) -> tuple[bytes, list[bytes]]:
-    """Header and frames of a :class:`~parpool.wire.requests.Submit`. ``ends`` are needed of tasks submitted again."""
+    """Header and frames of a :class:`~parpool.wire.requests.Submit`. ``ends``: of those that the tasks may depend on."""
     orders: list[tuple[Any, ...]] = []
     frames: list[bytes] = []
     terms: list[Terms] = []
@@ -81,8 +103,8 @@ def pack_orders(
             payload, apart = b"", 1
         orders.append((task.id, task.function, payload, task.kind, task.first, task.count, task.weight, apart, number))
     # Tuples instead of Order objects: the same bytes, and no object made for each.
-    needed = _named(tasks) if again else ()
-    told = [(id, *ends[id]) for id in needed if id in ends]
+    needed = _named(tasks) if again or ends.told else ()
+    told = [(id, *end) for id in needed if (end := ends.get(id)) is not None]
     return encode(Submit(orders, terms, functions, again, told)), frames  # type: ignore[arg-type]
 
 
@@ -117,6 +139,15 @@ def deliver(task: Task, outcome: Any, engine: int | None) -> None:
         task.door.deliver(task, outcome, engine)
     except Exception:  # whatever is wrong behind that door, the rest must come about
         log.exception("an outcome of task %d could not be delivered", task.id)
+
+
+def end(task: Task, status: int, detail: Any, ends: Ends) -> None:
+    """End what has not ended of a task, without a controller."""
+    ended = vars(task).get("ended") or ()
+    for item in (each for each in range(task.first, task.count) if each not in ended):
+        deliver(task, Ending(status, item, None, detail), None)
+    if task.remembered:
+        ends.note(task.id, False, None)
 
 
 def has_ended(task: Task, item: int) -> bool:

@@ -15,6 +15,7 @@ from ..wire.messages import EACH
 from ..wire.requests import MOST_ITEMS, SHIFT
 from . import forked
 from .contract import Terms
+from .fan import Fan
 from .far import Far
 from .link import BaseLink
 from .waits import Errand, Gathering
@@ -29,7 +30,7 @@ class RemoteLink(BaseLink):
     ``timeout`` seconds. ``ending``: what calls fail with that have not ended when this is closed.
     """
 
-    _host: Far
+    _host: Far | Fan
 
     def __init__(
         self,
@@ -43,7 +44,8 @@ class RemoteLink(BaseLink):
     ) -> None:
         super().__init__(FunctionBook(serializer, shared=False))
         self.connection = connection_from(source, "client")
-        self._host = far = Far(self.connection, timeout, keep)
+        kind = Far if self.connection.schedulers == 1 else Fan
+        self._host = far = kind(self.connection, timeout, keep)
         self._name = far.name
         far.on_lost = self._lose
         far.busy = lambda: bool(self.readers)
@@ -186,7 +188,7 @@ class RemoteLink(BaseLink):
 class RemoteControl:
     """What a client may ask about the engines of a controller, and tell them."""
 
-    def __init__(self, far: Far, baton: Baton, check: Any) -> None:
+    def __init__(self, far: Far | Fan, baton: Baton, check: Any) -> None:
         self._far = far
         self._baton = baton
         self._check = check

@@ -63,6 +63,8 @@ class Cluster:
     - ``heartbeat``: seconds between two heartbeats to each engine and client; ``misses``: how many may go unanswered until
       it is taken for dead. ``patience``: seconds that engines wait for a controller that is gone. ``on_client_lost``: what
       becomes of the tasks of a client that is lost, ``"drop"`` or ``"keep"``.
+    - ``schedulers``: how many processes with a scheduler the controller has, each with its share of the engines; clients
+      see one cluster.
     - ``restarts``: how often a process that has died is started again in its place; 0: never. Those that were told to end,
       by :meth:`stop_engines` or by a client, are not.
     - ``timeout``: seconds that the controller and the engines have to come up; None: any time.
@@ -101,6 +103,7 @@ class Cluster:
         misses: int = ControllerSettings.misses,
         patience: float = EngineSettings.patience,
         on_client_lost: Literal["drop", "keep"] = "drop",
+        schedulers: int = 1,
         restarts: int = 3,
         timeout: float | None = 60.0,
         log_level: str = "info",
@@ -128,6 +131,7 @@ class Cluster:
             patience=patience,
             on_client_lost=on_client_lost,
             controller_arguments=list(controller_arguments),
+            schedulers=schedulers,
             restarts=restarts,
             timeout=timeout,
             log_level=log_level,
@@ -157,7 +161,8 @@ class Cluster:
         given = address.find("client", profile=profile, cluster_id=cluster_id) if path is None else Path(path)
         folder = (given if given.is_dir() else given.parent).absolute()
         connection = address.read(folder / "client.json", "client", gone_too=True)
-        cluster = cls(profile=connection.profile, cluster_id=connection.cluster_id, keep=True)
+        about = connection.profile, connection.cluster_id, connection.schedulers
+        cluster = cls(profile=about[0], cluster_id=about[1], schedulers=about[2], keep=True)
         cluster._plan.folder = folder
         if address.gone(connection) and record.read(folder) is None:
             raise ConnectionFileError(f"the cluster in {folder} has ended: start it again with `parpool start`")

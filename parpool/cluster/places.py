@@ -21,7 +21,7 @@ from time import monotonic
 from typing import Any
 
 from ..errors import ParpoolError
-from ..launch.launcher import Launcher, State
+from ..launch.launcher import Launcher, State, numbered
 from ..launch.process import ProcessLauncher
 from ..net import deaths
 from ..net.wake import Wake
@@ -44,6 +44,7 @@ class Place:
     name: str | None  #: what the launcher calls who is there; None: nobody is, for the moment
     n: int = 1  #: how many it stands for; 0: the place is not needed any more
     restarts: int = 0  #: how often it was filled again
+    first: str = ""  #: what the first one there was called
     due: float | None = None  #: when it is to be filled again, by the monotonic clock
     doubt: str = ""  #: how the last one ended, as long as it is not known whether it was told to
 
@@ -166,7 +167,7 @@ class Places:
             there = self.launcher.poll()
             for id, places in record["sets"].items():
                 self._sets[id] = [
-                    Place(name, n, restarts) if name in there else Place(None, n, restarts, monotonic())
+                    Place(name, n, restarts) if name in there else Place(None, n, restarts, due=monotonic())
                     for name, n, restarts in places
                 ]
                 self._count = max(self._count, int(id.rpartition("-")[2]))
@@ -258,6 +259,7 @@ class Places:
         """The one in a place has ended. When nobody is to take the place: how it ended."""
         name, code = place.name, state.code
         assert name is not None
+        place.first = place.first or name
         place.name = None
         with suppress(ParpoolError):
             self.launcher.stop([name])  # forgets it, and ends what it has left in its session
@@ -282,7 +284,7 @@ class Places:
             return "it is not needed any more"
         place.restarts += 1
         try:
-            place.name = self.launcher.start(self.argv, place.n)[0]
+            place.name = self.launcher.start(numbered(self.argv, place.first), place.n)[0]
         except (ParpoolError, OSError) as error:
             return self._again(place, str(error))
         log.info("%s has taken the place", place.name)

@@ -53,12 +53,15 @@ class Plan:
     log_level: str = "info"
     python: str | None = None
     keep: bool = False
+    schedulers: int = 1
     made_up: bool = False  #: the name of the cluster is no one's choice
 
     def check(self) -> None:
         """ValueError for what no cluster can be."""
         if self.n is not None and self.n < 0:
             raise ValueError(f"n must be 0 or more, not {self.n!r}")
+        if self.schedulers < 1:
+            raise ValueError(f"schedulers must be 1 or more, not {self.schedulers!r}")
         if self.restarts < 0:
             raise ValueError(f"restarts must be 0 or more, not {self.restarts!r}")
         for name in ("heartbeat", "patience"):
@@ -86,6 +89,7 @@ class Plan:
             "--misses": str(self.misses),
             "--on-client-lost": self.on_client_lost,
             "--log-level": self.log_level,
+            "--schedulers": str(self.schedulers) if self.schedulers > 1 else "",
         }
         line = [self.python or sys.executable, "-m", "parpool", "controller"]
         line += [part for option, value in given.items() if value for part in (option, value)]
@@ -104,6 +108,8 @@ class Plan:
         line += ["--patience", str(self.patience), "--log-level", self.log_level]
         if self.engines == "mpi":
             line.append("--mpi")
+        elif self.schedulers > 1:
+            line += ["--number", "{number}"]  # so that they are shared out evenly
         return line + list(self.engine_arguments)
 
     def here(self) -> ProcessLauncher:

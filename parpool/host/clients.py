@@ -101,7 +101,10 @@ class Clients:
         elif isinstance(message, Got):
             door.got(message.number)
         elif isinstance(message, Abort):
-            station.perform(station.scheduler.abort(filter(_is_of(door), message.ids), monotonic()))
+            ids = list(filter(_is_of(door), message.ids))
+            if message.elsewhere:
+                station.on_moving(ids)
+            station.perform(station.scheduler.abort(ids, monotonic()))
         elif isinstance(message, Forget):
             self._forget(door, message.keys)
         elif isinstance(message, Ask):

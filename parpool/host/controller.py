@@ -20,6 +20,7 @@ from typing import Any
 from .. import __version__
 from ..errors import ConnectionFileError
 from ..hub.open import open_store
+from ..hub.records import Store
 from ..net.address import Connection, ControllerLock, connection_from, new_keys, write, write_private
 from ..options import ControllerSettings
 from ..shm.session import Session
@@ -30,19 +31,19 @@ from .journal import Journal
 from .outside import heard_outside
 from .ports import Ports
 from .questions import Questions
+from .siblings import FOR_GOOD, STATE, Keep, Siblings, await_hub, how_to_end
 from .station import Station
 from .watcher import Watcher
 
 log = logging.getLogger("parpool")
 resource: Any = importlib.import_module("resource") if os.name == "posix" else None
 
-STATE = "controller.json"  #: what a controller that follows this one must know
-
 
 class Controller:
-    """One controller. Raises ConnectionFileError where the cluster has one, OSError where a port is taken."""
+    """One controller, or one of its schedulers. Raises ConnectionFileError where the cluster has one, OSError where a
+    port is taken. ``keep`` looks after the processes of the other schedulers, where there are some."""
 
-    def __init__(self, settings: ControllerSettings) -> None:
+    def __init__(self, settings: ControllerSettings, keep: Keep | None = None) -> None:
         self.settings = settings
         self.instance = uuid.uuid4().hex
         self.started = time()
@@ -53,6 +54,10 @@ class Controller:
             undo.enter_context(ControllerLock(settings.folder))
             state = self._read_state()
             self.keys: dict[str, str] = state["keys"]
+            self.siblings: Siblings | None = None
+            if keep is not None:
+                self.siblings = siblings = Siblings(settings, self.keys, keep, fresh=not state["session"])
+                undo.callback(lambda: siblings.close(self._ending))
             session = Session(state["session"])
             undo.callback(session.close)
             self.journal = Journal(settings.folder / "journal")
@@ -65,12 +70,14 @@ class Controller:
                 session, ports, self.journal, misses=settings.misses, policy=settings.policy
             )
             undo.callback(station.close)
-            hub = FarHub(connection_from(settings.hub, "hub"), self.instance) if settings.hub else None
-            self.watcher = Watcher(hub or open_store(settings.db), station)
+            station.members.number_by(settings.number, settings.schedulers)
+            self.watcher = Watcher(self._open_hub(), station)
+            if settings.schedulers > 1:
+                self.watcher.be_one_of_several()
             undo.callback(self.watcher.close)
             self.questions = Questions(self)
-            keep = settings.on_client_lost == "keep"
-            self.clients = Clients(station, self.instance, keep, Random().randrange, self.questions)
+            tasks_go_on = settings.on_client_lost == "keep"
+            self.clients = Clients(station, self.instance, tasks_go_on, Random().randrange, self.questions)
             station.on_client, station.on_client_lost = self.clients.heed, self.clients.lost
             station.on_news = self._tell
             station.start()
@@ -80,10 +87,23 @@ class Controller:
             self._write_files(session)
             self._undo = undo.pop_all()
 
+    def _open_hub(self) -> Store:
+        settings = self.settings
+        if self.siblings is not None:
+            hub = FarHub(self.siblings.wait_for_hub(), self.instance)
+        elif settings.number:
+            hub = FarHub(await_hub(settings.hub), self.instance)
+        elif settings.hub:
+            return FarHub(connection_from(settings.hub, "hub"), self.instance)
+        else:
+            return open_store(settings.db)
+        hub.await_connection()  # who connects to a cluster may ask at once
+        return hub
+
     def run(self) -> None:
         """Serve until :meth:`end`. In the main thread."""
         owner = self.settings.owner_pid
-        with heard_outside(self.station, owner, lambda: self.end(f"its owner, pid {owner}, is gone")) as look:
+        with heard_outside(self.station, owner, lambda: self.lose_owner(f"its owner, pid {owner}, is gone")) as look:
             self._run(look)
 
     def _run(self, look: Callable[[], None]) -> None:
@@ -105,6 +125,29 @@ class Controller:
         self._ending = for_good
         self.station.wake()
 
+    def lose_owner(self, why: str) -> None:
+        """Whoever has started it is gone. A scheduler that is one of several goes as that one went."""
+        if not self.settings.number or how_to_end(self.settings.folder) == FOR_GOOD:
+            self.end(why)
+        else:
+            self._leave(why)
+
+    def told_to_end(self, why: str) -> None:
+        """By a signal. For a scheduler that is one of several it is word of the controller, or nothing."""
+        how = FOR_GOOD if not self.settings.number else how_to_end(self.settings.folder)
+        if how == FOR_GOOD:
+            self.end(why)
+        elif how:
+            self._leave(why)
+        else:
+            log.warning("%s: a scheduler goes on until its controller ends, which is to be told", why)
+
+    def _leave(self, why: str) -> None:
+        """End as though killed: another one will follow."""
+        log.info("the scheduler leaves its place to another one: %s", why)
+        self.watcher.close()
+        os._exit(1)
+
     def close(self) -> None:
         """Let engines and clients know, and remove what is here."""
         if self._ending:
@@ -123,7 +166,13 @@ class Controller:
         path = self.settings.folder / STATE
         try:
             state = json.loads(path.read_bytes())
-            return {"keys": dict(state["keys"]), "session": str(state["session"]), "ports": dict(state["ports"])}
+            known = {"keys": dict(state["keys"]), "session": str(state["session"]), "ports": dict(state["ports"])}
+            if (count := int(state.get("schedulers", self.settings.schedulers))) != self.settings.schedulers:
+                raise ConnectionFileError(
+                    f"the controller that was here before had --schedulers {count}, and one that follows it must have as "
+                    f"many: or remove {path} to begin anew, without what was under way"
+                )
+            return known
         except FileNotFoundError:
             pass
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -140,7 +189,9 @@ class Controller:
             ports = {name: int(address.rpartition(":")[2]) for name, address in addresses.items()}
             host = settings.location or _reachable(settings.ip)
             addresses = {name: f"tcp://{host}:{port}" for name, port in ports.items()}
-        state = {"keys": keys, "session": session.folder, "ports": ports}
+        others = self.siblings.wait() if self.siblings is not None else []
+        count = settings.schedulers
+        state = {"keys": keys, "session": session.folder, "ports": ports, "schedulers": count}
         write_private(settings.folder / STATE, json.dumps(state, indent=1).encode())
         for role, group, names in (
             ("engine", "engines", ("work", "control", "heart")),
@@ -149,6 +200,8 @@ class Controller:
             of_role = {name: addresses[name] for name in names}
             if role == "engine" and self.station.ports.lane_path:
                 of_role["lane"] = self.station.ports.lane_path
+            for number, theirs in enumerate(others, 1):
+                of_role |= {f"{name}.{number}": where for name, where in theirs[role].items()}
             connection = Connection(
                 role,
                 settings.cluster_id,
@@ -187,19 +240,19 @@ def _reachable(ip: str) -> str:
     return socket.getfqdn() if ip in ("*", "0.0.0.0", "::") else ip
 
 
-def main(settings: ControllerSettings) -> None:
-    """Be a controller until SIGTERM, SIGINT, or a client's word."""
+def main(settings: ControllerSettings, keep: Keep | None = None) -> None:
+    """Be a controller until SIGTERM, SIGINT, or a client's word. ``keep``: see :class:`Controller`."""
     controller: Controller | None = None
 
     def stop(number: int, frame: object) -> None:
         if controller is None:
             raise SystemExit(0)
-        controller.end(f"{signal.Signals(number).name} has come")
+        controller.told_to_end(f"{signal.Signals(number).name} has come")
 
     for each in (signal.SIGTERM, signal.SIGINT):  # first: others may know of it as soon as its files are there
         signal.signal(each, stop)
     _raise_limit()
-    controller = Controller(settings)
+    controller = Controller(settings, keep)
     # What is here now stays, and tasks make no cycles: to go through a million of them again and again would be for
     # nothing, and everybody would wait.
     gc.collect()

@@ -24,6 +24,7 @@ log = logging.getLogger("parpool")
 GATHER = 0.05  #: seconds in which more may come before what has come is sent
 MOST = 4096  #: notes in one message
 KEPT_BYTES = 256 * 2**20  #: of notes that are not written yet
+MEETING = 5.0  #: seconds
 NOT_THERE = "the hub does not answer: is `parpool hub` running?"
 
 
@@ -39,6 +40,7 @@ class FarHub:
         self._kept: deque[tuple[int, bytes, int]] = deque()  #: number, and how many notes are in it
         self._bytes = self._kept_notes = self._dropped = 0
         self._there = self._closing = False
+        self._met = threading.Event()  #: it was there once
         self._told: dict[str, Any] = {"kind": "hub"}
         keys = (connection.public_key.encode(), connection.secret_key.encode())
         self._wake = Wake()
@@ -49,6 +51,10 @@ class FarHub:
         self._monitor = self._socket.connect(notice_silence=True)
         self._thread = threading.Thread(target=self._run, name="parpool-far-hub", daemon=True)
         self._thread.start()
+
+    def await_connection(self) -> None:
+        """Wait until the hub is there, for a while."""
+        self._met.wait(MEETING)
 
     # -- what happens, in the loop ----------------------------------------------------------------------------
 
@@ -140,6 +146,7 @@ class FarHub:
         for change in self._monitor.changes():
             if change is UP:
                 self._there = True
+                self._met.set()
                 for _, header, _ in self._kept:
                     self._socket.send(header)
             elif change is DOWN:

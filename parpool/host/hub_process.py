@@ -7,6 +7,8 @@ import logging
 import os
 import signal
 import socket
+from collections import deque
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from time import time
@@ -18,6 +20,7 @@ from ..core.state import ENDED, SENT, Dependency, Task
 from ..errors import ConnectionFileError
 from ..hub.open import open_store
 from ..hub.records import Store
+from ..net import deaths
 from ..net.address import Connection, ControllerLock, new_keys, write, write_private
 from ..net.sockets import Context, Poller, Router
 from ..net.wake import Wake
@@ -25,10 +28,12 @@ from ..options import HubSettings
 from ..shm.session import Session
 from ..wire.messages import PROTOCOL, MalformedFrame, Outcome, encode
 from ..wire.notes import Ended, Named, Note, Notes, Submitted, Told, Written, Wrote, to_hub
+from .awaited import Awaited
 
 log = logging.getLogger("parpool")
 
 SETTLE = 0.05  #: seconds between looks at what the store has written
+GLANCE = 0.5  #: seconds between looks at whether its owner lives, where the system does not tell
 DOMAIN = "controllers"
 STATE = "hub_state.json"  #: what a hub that follows this one must know
 
@@ -41,6 +46,7 @@ class Hub:
 
     def __init__(self, settings: HubSettings) -> None:
         self._over = ""
+        self._settings = settings
         self._tasks: dict[tuple[str, int], Task] = {}  #: that have not ended
         self._doors: dict[str, _Door] = {}
         self._heard: dict[bytes, int] = {}  #: of each controller that has begun: the number of its last notes
@@ -58,6 +64,8 @@ class Hub:
             self._socket = self._bind(context, session, settings, state, undo)
             self.store: Store = open_store(settings.db)
             undo.callback(self.store.close)
+            self._later: deque[Callable[[], None]] = deque()
+            self._awaited = Awaited(self.store, self._do_later)
             self.close = undo.pop_all().close
 
     def _bind(
@@ -110,15 +118,29 @@ class Hub:
         poller = Poller()
         poller.add(self._socket)
         poller.add(self._wake.fd)
+        owner = self._settings.owner_pid
+        watched = None
+        with suppress(ProcessLookupError):  # the look below tells
+            watched = deaths.watch(owner) if owner else None
+        if watched is not None:
+            poller.add(watched)
         while not self._over:
-            poller.poll(SETTLE if self._unsettled else None)
+            blind = GLANCE if owner and watched is None else None
+            ready = poller.poll(SETTLE if self._unsettled else blind)
             self._wake.clear()
+            if owner and (any(source == watched for source, _ in ready) if watched else not deaths.alive(owner)):
+                self.end(f"its owner, pid {owner}, is gone")
             while (message := self._socket.receive()) is not None:
                 self._heed(*message)
+            while self._later:
+                self._later.popleft()()
+            self._awaited.look()
             answers, self._answers = self._answers, []
             for address, header in answers:
                 self._socket.send(address, header)
             self._settle()
+        if watched is not None:
+            os.close(watched)
         log.info("the hub ends: %s", self._over)
 
     def _heed(self, address: bytes, frames: list[bytes]) -> None:
@@ -133,7 +155,12 @@ class Hub:
                 self._answers.append((address, encode(Told(number, value, error))))
                 self._wake.set()
 
-            self.store.ask(message.what, message.about, reply)
+            if message.what == "heard":
+                reply(None)
+            elif message.what == "records_when_ended":
+                self._awaited.add([str(id) for id in message.about.get("ids", ())], reply)
+            else:
+                self.store.ask(message.what, message.about, reply)
             return
         last = self._heard.get(address)
         if last is None or message.number == last + 1:  # what comes behind a gap comes again, in order
@@ -141,6 +168,10 @@ class Hub:
             for note in message.notes:
                 self._take(note)
         self._unsettled[address] = last
+
+    def _do_later(self, what: Callable[[], None]) -> None:
+        self._later.append(what)
+        self._wake.set()
 
     def _settle(self) -> None:
         """Tell controllers what is written for good."""
@@ -177,6 +208,7 @@ class Hub:
         task = self._task(note.client, note.id, note.whole)
         task.count, task.kind = note.count, note.kind
         if note.last:
+            self._awaited.ended(f"{note.client}_{note.id if note.whole is None else note.whole}")
             task.state = ENDED
             self._tasks.pop((note.client, note.id), None)
         outcome: Any = Ending(note.status, note.item, note.engine, note.detail)

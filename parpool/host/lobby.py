@@ -35,6 +35,8 @@ class Lobby(Host):
         #: told of tasks that were submitted, and of functions, before they are sent
         self.on_submitted: Callable[[list[Task]], None] = lambda tasks: None
         self.on_named: Callable[[Definition], None] = lambda function: None
+        #: told of tasks that go to another scheduler, should they not have begun
+        self.on_moving: Callable[[list[int]], None] = lambda ids: None
         #: what clients are to be told
         self.on_news: Callable[[Any], None] = lambda message: None
         super().__init__(*args, **options)

@@ -104,6 +104,7 @@ class Members:
         self._crew = crew
         self._settings = settings
         self._next = 0
+        self._step = 1
 
     def __len__(self) -> int:
         return len(self.by_id)
@@ -119,20 +120,24 @@ class Members:
             settings = self._settings(uid)
             pid = self._crew.start(settings)
             member = Member(uid, self._next, settings.recorder, pid)
-            self._next += 1
+            self._next += self._step
             self.by_address[member.address] = self.by_id[member.id] = member
             self.staff.started(uid)
             self.deaths.watch(uid, pid)
 
     def number_from(self, id: int) -> None:
         """Give no id below this one to engines that come from here on."""
-        self._next = max(self._next, id)
+        self._next += max(0, -(-(id - self._next) // self._step)) * self._step
+
+    def number_by(self, first: int, step: int) -> None:
+        """Give every ``step``-th id from ``first`` on: others give those between."""
+        self._next, self._step = first, step
 
     def admit(self, uid: str, pid: int, recorder: str | None, id: int | None = None) -> Member:
         """An engine has come by itself; ``id``: that it had before."""
         if id is None:
             id = self._next
-        self._next = max(self._next, id + 1)
+        self.number_from(id + 1)
         member = Member(uid, id, recorder, pid)
         self.by_address[member.address] = self.by_id[id] = member
         return member

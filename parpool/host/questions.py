@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..hub.records import PENDING
-from ..wire.requests import Definition
+from ..wire.requests import SHIFT, Definition
 from .doors import Door
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ Reply = Callable[..., None]
 BACK = 60.0  #: seconds that clients have to come back to a controller that follows another one
 #: What the store answers.
 TO_STORE = frozenset({"history", "query", "records", "status", "purge", "purge_everything", "request"})
+#: What a hub in a process of its own answers besides: that it has heard all that was said before.
+TO_HUB = frozenset({"heard"})
 
 
 class Questions:
@@ -32,11 +34,14 @@ class Questions:
 
     def __call__(self, door: Door, what: str, about: dict[str, Any], reply: Reply) -> None:
         """``reply`` gets the value, or None and an error in words."""
-        if what in TO_STORE:
+        if what in TO_STORE or what in TO_HUB:
             self._ask_store(what, about, reply)
             return
         if what == "records_when_ended":
-            self._tell_records(about, reply)
+            if self._controller.settings.schedulers > 1:  # the hub knows the tasks of all
+                self._ask_store(what, about, reply)
+            else:
+                self._tell_records(about, reply)
             return
         answer = getattr(self, f"_on_{what}", None)
         if answer is None:
@@ -91,6 +96,9 @@ class Questions:
 
     def _on_sync(self, door: Door, about: dict[str, Any]) -> Any:
         """All that was said before has been heard."""
+
+    def _on_unmet(self, door: Door, about: dict[str, Any]) -> Any:
+        self._controller.watcher.unmet([id for id in _ints(about["ids"]) if id >> SHIFT == door.number])
 
     def _on_greet(self, door: Door, about: dict[str, Any]) -> Any:
         function = Definition(bytes(about["key"]), bytes(about["blob"]), str(about["name"]))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.effects import Effects, Ending
 from ..core.state import ENDED, Task
 from ..hub.records import Store
-from ..status import LOST
+from ..status import ABORTED, LOST, UNMET
 from ..wire.messages import Revoke
 from ..wire.requests import Definition
 from .deeds import Deeds
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .station import Station
 
 UNHEARD = "how it ended was not written down before its controller was killed"
+KEPT = 65536  #: tasks of which something is known that are not told to have gone elsewhere
 
 
 class Watcher:
@@ -35,6 +36,12 @@ class Watcher:
         station.deeds.on_delivered = self._delivered
         station.deeds.on_printed = self._printed
         station.on_done = self.catch_up
+        #: tasks that go to another scheduler, should they not have begun
+        self._moving: dict[int, None] = {}
+        station.on_moving = lambda ids: self._moving.update(dict.fromkeys(ids))
+        #: where there are several schedulers: ends that are none where another one can run the task
+        self._unmet: dict[int, list[tuple[Task, Any, int | None]]] = {}
+        self._several = False
 
     def catch_up(self) -> None:
         """Tell the store of what has been put off."""
@@ -42,6 +49,15 @@ class Watcher:
             put_off, self._put_off = self._put_off, []
             for tell, what, now in put_off:
                 tell(what, now)
+
+    def be_one_of_several(self) -> None:
+        """Other schedulers may run what no engine here can."""
+        self._several = True
+
+    def unmet(self, ids: Sequence[int]) -> None:
+        """Of these tasks a client says that no other scheduler can run them either."""
+        for id in ids:
+            self._put_off.append((self.store.ended, self._unmet.pop(id, ()), time()))
 
     def _submitted(self, tasks: list[Task]) -> None:
         self._put_off.append((self.store.submitted, tasks, time()))
@@ -54,6 +70,8 @@ class Watcher:
         self.store.named(function.key, function.blob, function.name)
 
     def _delivered(self, deliveries: Sequence[tuple[Task, Any, int | None]]) -> None:
+        if self._several:
+            deliveries = [each for each in deliveries if not self._goes_on(*each)]
         self._put_off.append((self.store.ended, deliveries, time()))
         if self._waits:
             alive = self._station.scheduler.tasks
@@ -63,6 +81,20 @@ class Watcher:
             for wait in self._waits[:]:
                 wait.ended |= ended
                 self._end(wait)
+
+    def _goes_on(self, task: Task, outcome: Any, engine: int | None) -> bool:
+        """Is this no end of a task, as it goes to another scheduler?"""
+        id = task.id if task.whole is None else task.whole
+        if outcome.status == UNMET:
+            self._unmet.setdefault(id, []).append((task, outcome, engine))
+            if len(self._unmet) > KEPT:
+                del self._unmet[next(iter(self._unmet))]
+            return True
+        if id not in self._moving:
+            return False
+        if task.count == 1 or len(self._moving) > KEPT:
+            del self._moving[id]
+        return bool(outcome.status == ABORTED)
 
     def wait_for(self, names: dict[int, str]) -> Wait:
         """Begin to note which of these tasks, by number, end from here on."""

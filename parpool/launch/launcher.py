@@ -162,6 +162,11 @@ class Names:
                 self.next = max(self.next, int(number) + 1)
 
 
+def numbered(argv: Sequence[str], name: str) -> list[str]:
+    """The command line with the number of the process in the place of ``{number}``, where that stands alone."""
+    return [name.partition("@")[0].rpartition("-")[2] if part == "{number}" else part for part in argv]
+
+
 def chosen(names: Iterable[str] | None, known: Iterable[str]) -> list[str]:
     """The names that are meant; all that are known for None."""
     there = list(known)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from random import randrange
 
 from .launcher import Site
 from .process import ProcessLauncher
@@ -62,3 +63,18 @@ def rank_and_size(environ: Mapping[str, str]) -> tuple[int, int] | None:
             if int(environ[rank]) < int(environ[size]):
                 return int(environ[rank]), int(environ[size])
     return None
+
+
+#: The environment variables that hold the number of an element of a job array.
+ELEMENTS = ("SLURM_ARRAY_TASK_ID", "PBS_ARRAY_INDEX", "PBS_ARRAYID", "SGE_TASK_ID", "LSB_JOBINDEX")
+
+
+def share(schedulers: int, environ: Mapping[str, str], number: str = "") -> int:
+    """Which of so many schedulers an engine serves: by its ``number`` among those that were started together, by its
+    rank, by its number in a job array; where nobody has counted them, any."""
+    ranks = rank_and_size(environ)
+    known = [number, "" if ranks is None else str(ranks[0]), *(environ.get(name, "") for name in ELEMENTS)]
+    for each in known:
+        if each.isascii() and each.isdecimal():
+            return int(each) % schedulers
+    return randrange(schedulers)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import EngineStartError, ParpoolError
-from .launcher import PATIENCE, RUNNING, Many, Names, Site, State, chosen, describe, last_words, multiplied
+from .launcher import PATIENCE, RUNNING, Many, Names, Site, State, chosen, describe, last_words, multiplied, numbered
 
 FORCE = 10.0  #: seconds that a killed process has to vanish
 GLANCE = 0.02  #: seconds between two looks, where the system cannot wake us
@@ -46,12 +46,13 @@ class ProcessLauncher:
         """Start ``n`` of them, or one command that starts all."""
         names = self.names.new(n if self.many is None else min(n, 1))
         line = self.site.fill(argv)
+        alike = self.many is not None
         if self.many is not None:
             line = multiplied(self.many, line, n)
         begun: dict[str, _Child] = {}
         try:
             for name in names:
-                begun[name] = self._begin(name, line)
+                begun[name] = self._begin(name, line if alike else numbered(line, name))
         except OSError as error:
             _end(list(begun.values()), 0)
             raise EngineStartError(_refused(line, error, len(begun), len(names))) from error

@@ -61,6 +61,7 @@ _START = "parpool start"
 _STARTS = {"hub": "parpool hub"}  #: the command that starts what a file of this role is of, where it is another one
 
 _NAME = re.compile(r"[\w@+-][\w.@+-]{0,99}")
+_SOCKET = re.compile(r"[a-z]+(\.[1-9][0-9]{0,2})?")  # a name, and the number of the scheduler
 _KEY = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")  # 32 bytes in z85
 
 
@@ -71,7 +72,9 @@ class Connection:
     role: str  #: who may connect with it: "client", "engine" or, to a hub, "hub"
     cluster_id: str
     profile: str
-    addresses: dict[str, str]  #: of the sockets, by name: those of `NEEDED` and, on one machine, "lane", a path
+    #: of the sockets, by name: those of `NEEDED` and, on one machine, "lane", a path. Where there are several schedulers,
+    #: those of number 1 are called "client.1", and so on
+    addresses: dict[str, str]
     server_key: str = field(default="", repr=False)  #: the controller's public CURVE key, in z85; empty on ipc
     public_key: str = field(default="", repr=False)  #: the role's public key
     secret_key: str = field(default="", repr=False)  #: and its secret one
@@ -86,6 +89,19 @@ class Connection:
         """What a connection file holds: everything but ``path``."""
         fields = {name: getattr(self, name) for name in _FIELDS}
         return {**fields, "addresses": dict(self.addresses)}
+
+    @property
+    def schedulers(self) -> int:
+        """How many schedulers the controller has."""
+        return 1 + max((int(name.partition(".")[2]) for name in self.addresses if "." in name), default=0)
+
+    def of(self, number: int) -> Connection:
+        """The connection to one of the schedulers alone."""
+        if self.schedulers == 1 and not number:
+            return self
+        end = f".{number}" if number else ""
+        names = [name for name in self.addresses if name.partition(".")[2] == end[1:]]
+        return dataclasses.replace(self, addresses={name.partition(".")[0]: self.addresses[name] for name in names})
 
     def to_url(self) -> str:
         """All of it as one URL, as secret as the file: an address, and the rest as the query."""
@@ -304,9 +320,12 @@ def _made(
         raise refused("has a role that is none of client, engine and hub")
     if role not in (None, made.role):
         raise ConnectionFileError(f"{where} is one for {made.role}s, not for {role}s: use {role}.json")
-    if lacking := [name for name in NEEDED[made.role] if not made.addresses.get(name)]:
-        raise refused(f"lacks the address of {', '.join(lacking)}")
-    if wrong := [n for n in NEEDED[made.role] if not made.addresses[n].startswith(("tcp://", "ipc://"))]:
+    if odd := [name for name in made.addresses if not _SOCKET.fullmatch(name)]:
+        raise refused(f"has an address of {odd[0][:40]!r}, which is no socket of a controller")
+    names = [n + (f".{k}" if k else "") for k in range(made.schedulers) for n in NEEDED[made.role]]
+    if lacking := [name for name in names if not made.addresses.get(name)]:
+        raise refused(f"lacks the address of {', '.join(lacking[:4])}")
+    if wrong := [name for name in names if not made.addresses[name].startswith(("tcp://", "ipc://"))]:
         raise refused(f"has an address of {', '.join(wrong)} that begins with neither tcp:// nor ipc://")
     for name in ("server_key", "public_key", "secret_key"):
         key = getattr(made, name)

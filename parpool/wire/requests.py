@@ -132,9 +132,10 @@ class Submit(msgspec.Struct, array_like=True, tag=31):
 
 
 class Abort(msgspec.Struct, array_like=True, tag=32):
-    """Take back these tasks, as far as they have not begun."""
+    """Take back these tasks, as far as they have not begun. ``elsewhere``: they go to another scheduler of the cluster."""
 
     ids: list[int]
+    elsewhere: bool = False
 
 
 class Got(msgspec.Struct, array_like=True, tag=33):

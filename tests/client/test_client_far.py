@@ -151,11 +151,11 @@ def test_large_payloads_are_frames(met: FakeController) -> None:
 
 def test_questions_and_tasks_in_the_order_in_which_they_were_handed_in(met: FakeController) -> None:
     first = met.submit
-    met.far._welcome = False  # so that they gather
+    met.far.met = False  # so that they gather
     a = first()
     met.far.abort([a])
     b = first()
-    met.far._welcome = True
+    met.far.met = True
     assert ids(met.hears(Submit)) == [a]
     assert met.hears(Abort) == Abort([a])
     assert ids(met.hears(Submit)) == [b]
@@ -264,7 +264,8 @@ def test_another_controller(met: FakeController) -> None:
     assert met.hears(Abort) == Abort([second])
     assert met.hears(Ask).what == "what"
     assert ids(met.hears(Submit)) == [third]
-    assert [stamp.number for stamp in met.stamps] == [1, 2, 3, 4] and {stamp.turn for stamp in met.stamps} == {2}
+    # Between the tasks and what is taken back: that these were all.
+    assert [stamp.number for stamp in met.stamps] == [1, 2, 3, 4, 5] and {stamp.turn for stamp in met.stamps} == {2}
     met.deliver(1, third)
     met.deliver(2, second, item=2)  # it has that
     for number, item in enumerate((1, 3), 3):
@@ -322,10 +323,14 @@ def test_what_others_wait_for_has_ended(met: FakeController) -> None:
     assert sorted(again.ends) == sorted([(ok, True, 3), (failed, False, 3)])
 
 
-def test_greetings_are_said_before_the_tasks(met: FakeController) -> None:
-    """Whatever engine gets a task has called this before."""
+@pytest.mark.parametrize("heard", [True, False])
+def test_greetings_are_said_before_the_tasks(met: FakeController, heard: bool) -> None:
+    """Whatever engine gets a task has called this before; those that are there have, if the controller has heard it."""
     met.far.greet(Function(b"key", b"blob", "g"), b"payload")
-    assert met.hears(Ask).about["again"] is False
+    greeting = met.hears(Ask)
+    assert greeting.about["again"] is False
+    if heard:
+        met.say(Answer(greeting.number, "", None))
     id = met.submit()
     met.restart()
     hello = met.hears(ClientHello)
@@ -333,7 +338,7 @@ def test_greetings_are_said_before_the_tasks(met: FakeController) -> None:
     message = met.hears(object)
     while not isinstance(message, (Ask, Submit)):
         message = met.hears(object)
-    assert isinstance(message, Ask) and message.what == "greet" and message.about["again"] is True
+    assert isinstance(message, Ask) and message.what == "greet" and message.about["again"] is heard
     assert ids(met.hears(Submit)) == [id]
 
 

@@ -15,19 +15,28 @@ HERE = str(Path(__file__).resolve().parent)
 if HERE not in sys.path:
     sys.path.insert(0, HERE)
 
-from rows import PATIENCE, Gate, Home, cluster, warm_pool  # noqa: E402  # by the path above
+from rows import PATIENCE, Gate, Home, cluster, schedulers, warm_pool  # noqa: E402  # by the path above
 
 from parpool import Client, Pool  # noqa: E402
 
 EVERYWHERE = ("pool", pytest.param("cluster", marks=pytest.mark.once))
+#: Where the module asks for it by SCHEDULERS.
+SEVERAL = pytest.param("schedulers", marks=pytest.mark.once)
 
 
-@pytest.fixture(scope="module", params=EVERYWHERE)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the tests wherever engines can be."""
+    if "home" in metafunc.fixturenames:
+        several = (SEVERAL,) if getattr(metafunc.module, "SCHEDULERS", False) else ()
+        metafunc.parametrize("home", (*EVERYWHERE, *several), indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
 def home(request: pytest.FixtureRequest) -> Iterator[Home]:
     """Engines, as many as the module says by ENGINES, for all its tests."""
     engines = getattr(request.module, "ENGINES", 2)
-    if request.param == "cluster":
-        with cluster(engines) as rc, rc.pool() as pool:
+    if request.param != "pool":
+        with (cluster if request.param == "cluster" else schedulers)(engines) as rc, rc.pool() as pool:
             pool.map_async(abs, [-1] * 8, 1, callback=lambda value: None).get(PATIENCE)
             yield Home(pool, rc)
     else:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from parpool import Client, Pool, TaskTimeout
+from parpool import Client, Cluster, Pool, TaskTimeout
 
 PATIENCE = 20.0  #: seconds until a test gives up on what must come about
 
@@ -69,6 +69,23 @@ def cluster(engines: int) -> Iterator[Client]:
             for engine in others:
                 engine.terminate()  # it may never have met its controller
                 engine.wait(PATIENCE)
+
+
+def sharded(rc: Client) -> bool:
+    """Do several schedulers share the engines?"""
+    return getattr(getattr(rc.link, "connection", None), "schedulers", 1) > 1
+
+
+@contextmanager
+def schedulers(engines: int) -> Iterator[Client]:
+    """The client of a cluster whose engines are shared out among two schedulers."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PARPOOL_DIR", folder)
+        with Cluster(n=engines, schedulers=2) as rc:
+            called = threading.Event()
+            rc.load_balanced_view().map_async(abs, [-1] * 8).add_done_callback(lambda result: called.set())
+            assert called.wait(PATIENCE)
+            yield rc
 
 
 CONTROLLER = """

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from rows import PATIENCE, Gate, at_prompt, fail, fail_through, through, until
+from rows import PATIENCE, Gate, at_prompt, fail, fail_through, sharded, through, until
 
 import parpool
 from parpool import (
@@ -32,6 +32,8 @@ from parpool import (
     depend,
     require,
 )
+
+SCHEDULERS = True
 
 
 @pytest.fixture
@@ -415,7 +417,7 @@ def test_L7_after_a_map_is_after_all_its_items(
     with lview.temp_flags(after=mapped):
         later = lview.apply_async(time.time)
     gate.await_one(0)
-    if options.get("chunksize") != 7:
+    if options.get("chunksize") != 7 and not sharded(rc):  # a task is cut for engines of its own scheduler
         until(lambda: mapped.progress == 499)  # it was cut, as an engine had nothing to do
     assert not later.ready()
     gate.open()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rows import PATIENCE, Gate, fail, through, until
+from rows import PATIENCE, Gate, fail, sharded, through, until
 
 from parpool import (
     AsyncResult,
@@ -32,6 +32,8 @@ from parpool import (
     TaskTimeout,
 )
 from parpool.client.view import View
+
+SCHEDULERS = True
 
 
 @pytest.fixture(params=["direct", "balanced", "one engine", "balanced subset"])
@@ -215,7 +217,8 @@ def test_H6_iteration_over_the_part_of_an_engine_before_the_others(rc: Client, g
 
 def test_H6_iteration_unordered(rc: Client, gate: Gate) -> None:
     lview = rc.load_balanced_view()
-    result = lview.map_async(hold, [gate] * 30, range(30), [0] * 30, ordered=False)
+    alone = {"chunksize": 1} if sharded(rc) else {}  # a task is cut for engines of its own scheduler
+    result = lview.map_async(hold, [gate] * 30, range(30), [0] * 30, ordered=False, **alone)
     values = iter(result)
     assert {next(values) for _ in range(29)} == set(range(1, 30))
     gate.open()

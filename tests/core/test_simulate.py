@@ -28,3 +28,9 @@ def test_chunks_are_cut() -> None:
 def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     simulate.main(["--tasks", "500", "--engines", "3", "4", "--duration", "short"])
     assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+def test_shares_of_several_schedulers() -> None:
+    one, four = (simulate.simulate(40, 4000, "exponential", schedulers=count) for count in (1, 4))
+    assert four.ideal == one.ideal and four.makespan >= four.ideal
+    assert four.makespan < 1.5 * four.ideal

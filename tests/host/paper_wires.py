@@ -158,7 +158,10 @@ class PaperLine:
         self.said += 1
         self.peer.say(CLIENTS, header, [*frames, encode(Stamp(self.turn, self.said))])
 
-    def receive(self, timeout: float | None) -> tuple[list[bytes] | None, bool]:
+    def poll(self, timeout: float | None) -> list[tuple[Any, int]]:
+        return [(self, 1)]
+
+    def read(self, ready: Any) -> tuple[list[bytes] | None, bool]:
         again, self.again = self.again, False
         return self.peer.heard(CLIENTS), again
 

@@ -53,7 +53,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "client.control": {"errors", "wire", "net", "host"},  # a part of the link
     # It stands for a host that is elsewhere: its tasks wait for the same outcomes, and are timed alike.
     "client.far": {"errors", "status", "options", "wire", "net", "core.state", "core.effects", "core.credit"},
-    "client.orders": {"wire", "core.state"},
+    "client.orders": {"wire", "core.state", "core.effects"},
+    "client.fan": {"errors", "status", "wire", "net", "core.state"},
+    "client.dealing": {"status", "wire", "core.state"},
+    # What no scheduler by itself could wait for waits here, by their rules.
+    "client.waiting": {"core.state", "core.graph"},
     "pool": {"errors", "options", "client", "launch"},
     "default": {"errors", "options", "client", "launch", "pool", "net.address"},
     "context": {"pool"},

@@ -1,0 +1,95 @@
+"""Tasks that go from one scheduler to another, as their engines have nothing to do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_schedulers_as_one import at_gate
+
+from parpool import Cluster, TaskAborted
+
+Until = Callable[..., Any]
+
+
+@pytest.fixture
+def one_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """Two schedulers with an engine each."""
+    monkeypatch.setenv("PARPOOL_DIR", str(tmp_path / "data"))
+    cluster = Cluster(n=2, schedulers=2, cluster_id="one-each", restarts=0)
+    cluster.start_cluster()
+    yield cluster
+    cluster.stop_cluster()
+
+
+def noted(path: str, number: int, seconds: float = 0.0) -> int:
+    with open(path, "a") as file:
+        file.write(f"{number}\n")
+    time.sleep(seconds)
+    return number
+
+
+def test_nothing_waits_behind_a_long_one(one_each: Cluster, tmp_path: Path) -> None:
+    with one_each.connect_client() as rc:
+        gate, ran, view = tmp_path / "gate", str(tmp_path / "ran"), rc.load_balanced_view()
+        long = view.apply_async(at_gate, str(gate))
+        short = [view.apply_async(noted, ran, number, 0.01) for number in range(40)]
+        assert [each.get(20) for each in short] == list(range(40)) and not long.ready()
+        with view.temp_flags(after=short[-1:]):
+            assert view.apply_async(abs, -3).get(20) == 3
+        names = [each.msg_ids[0] for each in short]
+        found = rc.db_query({"msg_id": {"$in": names}}, keys=["status", "engine_id"])
+        assert [each["status"] for each in found] == ["ok"] * 40
+        assert sorted(map(int, Path(ran).read_text().split())) == list(range(40))
+        gate.touch()
+        assert long.get(20) and rc.queue_status()["unassigned"] == 0
+
+
+def test_a_map_goes_on_at_the_other(one_each: Cluster, tmp_path: Path) -> None:
+    with one_each.connect_client() as rc:
+        gate, view = tmp_path / "gate", rc.load_balanced_view()
+        long = view.apply_async(at_gate, str(gate))
+        assert view.map_sync(abs, range(-3000, 0)) == list(range(3000, 0, -1))
+        assert not long.ready()
+        gate.touch()
+        long.get(20)
+
+
+def test_an_abort_of_what_is_on_its_way(one_each: Cluster, tmp_path: Path) -> None:
+    with one_each.connect_client() as rc:
+        gates, view = [tmp_path / "a", tmp_path / "b"], rc.load_balanced_view()
+        long = [view.apply_async(at_gate, str(gate)) for gate in gates]
+        waiting = [view.apply_async(abs, -1) for _ in range(100)]
+        gates[0].touch()
+        long[0].get(20)
+        rc.abort(waiting)
+        for each in waiting:
+            try:
+                assert each.get(20) == 1
+            except TaskAborted:
+                pass
+        assert not long[1].ready()
+        gates[1].touch()
+        assert long[1].get(20)
+        status: dict[Any, Any] = rc.queue_status()
+        assert status["unassigned"] == 0 and not any(status[id]["tasks"] for id in rc.ids)
+
+
+def test_the_last_engine_of_a_scheduler_goes(one_each: Cluster, tmp_path: Path, until: Until) -> None:
+    with one_each.connect_client() as rc:
+        until(lambda: rc.ids == [0, 1])
+        gate, view = tmp_path / "gate", rc.load_balanced_view()
+        pids = rc[:].apply_sync(os.getpid)
+        long = {id: rc[id].apply_async(at_gate, str(gate)) for id in rc.ids}
+        until(lambda: len(list(tmp_path.glob("gate.*"))) == 2)
+        waiting = [view.apply_async(abs, -number) for number in range(20)]
+        os.kill(pids[1], signal.SIGKILL)
+        until(lambda: rc.ids == [0])
+        gate.touch()
+        assert [each.get(20) for each in waiting] == list(range(20))
+        assert long[0].get(20) == pids[0]
