@@ -24,6 +24,7 @@ class EngineSettings:
     host_pid: int = 0  #: the process whose end is the engine's end; 0: none on this machine
     lane: str = ""  #: path where it joins the host's lanes; empty: there are none
     recorder: str | None = None  #: path of its flight recorder; None: without one
+    memory: str = ""  #: folder for the memory that it shares; empty: it shares none
     # of one that was started by itself, and serves a controller:
     heart: str = ""  #: address where heartbeats come from; empty: it is a child of its host
     keys: tuple[bytes, bytes] = (b"", b"")  #: its own CURVE keys, public and secret
@@ -107,6 +108,34 @@ def holds_password(db: str) -> bool:
         return True
     names = [name.lower() for name, _ in parse_qsl(rest.partition("?")[2], keep_blank_values=True)]
     return any("password" in name or "secret" in name for name in names)  # of libpq: password, sslpassword, ...
+
+
+@dataclass(frozen=True)
+class SegmentSettings:
+    """How much memory a process shares with others of its machine, so that large buffers need not be sent."""
+
+    threshold: int = 128 * 1024  #: bytes from which on a buffer goes by shared memory
+    most: int = 2**62  #: bytes that are shared at most; 0: none are. (What the system has is a limit as well.)
+    idle: int = 1024 * 2**20  #: bytes that are kept for what comes next
+    keep: float = 10.0  #: seconds that they are kept
+
+    @classmethod
+    def from_environment(cls) -> SegmentSettings:
+        """What PARPOOL_SHM_THRESHOLD, _MAX and _IDLE (in bytes) and _KEEP (in seconds) say."""
+        found: dict[str, Any] = {}
+        for field_, name, kind in (
+            ("threshold", "THRESHOLD", int),
+            ("most", "MAX", int),
+            ("idle", "IDLE", int),
+            ("keep", "KEEP", float),
+        ):
+            text = os.environ.get(f"PARPOOL_SHM_{name}")
+            if text:
+                try:
+                    found[field_] = kind(text)
+                except ValueError:
+                    raise ValueError(f"PARPOOL_SHM_{name} must be a number, not {text!r}") from None
+        return cls(**found)
 
 
 def cpu_count() -> int:

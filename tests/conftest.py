@@ -14,6 +14,7 @@ import multiprocessing.util
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -200,7 +201,9 @@ def open_fds() -> dict[int, str]:
             target = os.readlink(f"/proc/self/fd/{name}")
         except OSError:  # the listing's own
             continue
-        # Value and Array lie in arenas, files named pym-*, that multiprocessing's heap uses again and again.
-        if int(name) not in kept and "/pym-" not in target:
+        # Value and Array lie in arenas, files named pym-*, that multiprocessing's heap uses again and again. And a pool
+        # of ours that goes on keeps the memory that it shares: when it has ended the file is gone.
+        lasting = "/pym-" in target or ("/memory-" in target and not target.endswith("(deleted)"))
+        if int(name) not in kept and not lasting:
             fds[int(name)] = f"fd {name} on {target}"
     return fds

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 from time import time
 from typing import TYPE_CHECKING, Any
 
 from .. import status as codes
+from ..wire.envelope import load
 from ..wire.failure import unpack_failure
 from .outcome import Arrived, decided, in_words, unmet
 from .result import AsyncResult, time_out_of_view
@@ -59,7 +59,7 @@ class CallResult(AsyncResult):
             if self._opened is not _CLOSED:
                 return self._opened
             # Of several threads that open it at once, all get what the first one made.
-            opened = self.__dict__.setdefault("_opened", pickle.loads(payload))
+            opened = self.__dict__.setdefault("_opened", load(payload))
             outcome.payload = b""
             return opened
         opened = self._opened

@@ -9,6 +9,9 @@ from typing import Any
 from ..errors import EngineStartError, TaskAborted
 from ..host.host import Host
 from ..net.loop import Baton
+from ..options import SegmentSettings
+from ..shm.leases import Leases
+from ..shm.segments import Segments
 from ..wire.failure import pack_failure, unpack_failure
 from ..wire.functions import FunctionBook
 from . import forked
@@ -24,11 +27,15 @@ class EmbeddedLink(BaseLink):
     """
 
     _host: Host
+    _store: Segments
 
     def __init__(self, crew: Any, places: int, quota: int | None = None, serializer: str = "cloudpickle") -> None:
         super().__init__(FunctionBook(serializer), quota)
         self._crew = crew
         self._host = host = Host(crew, places, quota=quota)
+        self._store = Segments(host.session.folder, "client", SegmentSettings.from_environment())
+        self._leases = Leases()
+        host.claim = self._leases.take
         try:
             baton = Baton(host)
         except BaseException:
@@ -106,6 +113,8 @@ class EmbeddedLink(BaseLink):
             self._host.end()
             self._crew.end()
             self._callbacks.finish()
+            self._store.close()
+            self._leases.close()
             self._host.close()
             forked.gone(self)
 

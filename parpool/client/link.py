@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from ..core.state import Dependency, Task
 from ..errors import ForkedError, InvalidDependency
 from ..net.loop import Baton, Loop, Waitable, park
+from ..wire.envelope import LARGE, Apart, Store, pack, seal
 from ..wire.functions import Function, FunctionBook
 from ..wire.messages import EACH
 from ..wire.payload import NO_ARGUMENTS, PROTOCOL
@@ -28,6 +29,7 @@ from .contract import Terms
 from .result import AsyncResult
 
 FORMS = 256  #: sets of terms that are remembered
+NO_TERMS: Terms = {}
 
 
 class Near(Loop, Protocol):
@@ -47,6 +49,7 @@ class BaseLink:
     """Packs, numbers and hands in calls, and waits for what comes of them. ``host`` is driven by ``baton``."""
 
     _host: Any  #: a Near, and more that the subclass knows
+    _store: Store | None = None  #: memory that the engines can see
 
     def __init__(self, book: FunctionBook, quota: int | None = None) -> None:
         self._book = book
@@ -81,7 +84,7 @@ class BaseLink:
         try:
             described = self._book.function(function)
             result._name = described.name
-            payload = self._arguments(args, kwds)
+            payload = self._arguments(args, kwds, terms or NO_TERMS)
         except Exception as error:
             result.fail(error)
             return
@@ -96,23 +99,43 @@ class BaseLink:
         if tend:
             self._baton.tend()
 
-    def pack(self, function: Any, args: Any, kwds: Any) -> tuple[Function, bytes]:
-        """Make a call ready to travel. Raises SerializationError where it cannot, and what has broken the link."""
+    def pack(self, function: Any, args: Any, kwds: Any, terms: Terms | None = None) -> tuple[Function, bytes]:
+        """Make a call ready to travel. Raises SerializationError where it cannot, and what has broken the link.
+
+        ``terms``: of the one task that it is for; None: it may be for several.
+        """
         if self._foreign or self._draining or self.failure is not None:
             self.check_open()
         described = function if type(function) is Function else self._book.function(function)
-        return described, self._arguments(args, kwds)
+        return described, self._arguments(args, kwds, terms)
 
-    def _arguments(self, args: Any, kwds: Any) -> bytes:
+    def _arguments(self, args: Any, kwds: Any, terms: Terms | None = None) -> bytes:
         if args.__class__ is tuple and not args and kwds.__class__ is dict and not kwds:
             return NO_ARGUMENTS
+        found: list[Any] = []
         try:
-            payload = _pickle((args, kwds), PROTOCOL)
+            payload = _pickle((args, kwds), PROTOCOL, buffer_callback=found.append)
         except Exception:
             payload = b"__main__"
-        if b"_main__" in payload:
-            payload = self._book.dumps((args, kwds), ("args", "kwds"))  # the long way, see there
+        if found or len(payload) > LARGE or b"_main__" in payload:
+            payload = self._at_length((args, kwds), ("args", "kwds"), payload, found, terms)
         return payload
+
+    def _at_length(
+        self, value: Any, roots: tuple[str, ...], payload: bytes, found: list[Any], terms: Terms | None
+    ) -> bytes:
+        """The payload for what has large parts, or needs the long way of :meth:`FunctionBook.dumps`."""
+
+        def dump(apart: Apart | None) -> bytes:
+            return self._book.dumps(value, roots, apart)
+
+        lent = terms is None or bool(terms.get("retries"))
+        whole: bytes
+        if b"_main__" in payload:
+            whole = pack(dump, self._store, lent)
+        else:
+            whole = seal(payload, found, dump, self._store, lent)
+        return whole
 
     def form(self, terms: Terms) -> Any:
         """What :meth:`send` makes tasks of these terms by."""
@@ -164,9 +187,13 @@ class BaseLink:
         self._host.submit(task)
         return id
 
-    def dumps(self, value: Any, roots: tuple[str, ...] = ()) -> bytes:
-        """Pickle arguments. ``roots``: names of the items of ``value``, for errors."""
-        return self._book.dumps(value, roots)
+    def dumps(self, value: Any, roots: tuple[str, ...] = (), lent: bool = True) -> bytes:
+        """Pickle arguments. ``roots``: names of the items of ``value``, for errors.
+
+        ``lent``: they may be opened more than once, by several tasks, or by one that is tried again or cut in parts.
+        """
+        payload: bytes = pack(lambda apart: self._book.dumps(value, roots, apart), self._store, lent)
+        return payload
 
     def use(self, serializer: str) -> None:
         """How what goes by value goes, from here on."""

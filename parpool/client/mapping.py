@@ -7,7 +7,6 @@ Flynn, 1992). A slice of a range or of an array travels as what it is.
 
 from __future__ import annotations
 
-import pickle
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .. import status as codes
 from ..errors import SerializationError, TaskAborted
 from ..net.loop import wake_waiters
+from ..wire.envelope import load
 from ..wire.failure import unpack_failure
 from ..wire.messages import EACH, EACHSTAR, HOW, MAP, STARMAP, VIEW
 from .outcome import Arrived, decided, in_words, unmet
@@ -109,8 +109,10 @@ class Feed:
     def send(self, start: int, items: Sequence[Any]) -> int:
         """Send a chunk; gives the id of its task. Raises what pickling raises."""
         link = self._link
+        # What items end separately may be cut off and given to another engine, which then opens the same.
+        lent = "retries" in (self._terms or ()) or (self._kind >= EACH and len(items) > 1)
         try:
-            payload = link.dumps(items)
+            payload = link.dumps(items, lent=lent)
         except SerializationError:  # again, so that it tells the place in the whole
             payload = link.dumps(items, tuple(f"[{number}]" for number in range(start, start + len(items))))
         link.check()
@@ -310,7 +312,7 @@ class MapResult(AsyncResult):
         if opened is not None:
             values: list[Any] = opened[start : start + piece.size]
             return values
-        value = pickle.loads(payload)
+        value = load(payload)
         return [value] if piece.single else value
 
     def _rest(self, start: int) -> list[Any]:

@@ -16,6 +16,7 @@ from ..errors import (
     TaskTimeout,
     UnmetDependency,
 )
+from ..wire.envelope import load
 from ..wire.failure import safe_repr, unpack_failure
 from ..wire.messages import CALL, HOW
 
@@ -53,7 +54,7 @@ class Arrived:
     def value(self) -> Any:
         """The value, opened now, in this thread. Raises the task's exception."""
         if self.status == codes.OK:
-            return pickle.loads(self.payload)
+            return load(self.payload)
         raise self.error()
 
     def error(self) -> BaseException:

@@ -6,7 +6,6 @@ and nothing else should wait for it. Either way only a little more is read than 
 
 from __future__ import annotations
 
-import pickle
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .. import status as codes
 from ..net.loop import wake_waiters
+from ..wire.envelope import load
 from ..wire.messages import EACH, HOW, VIEW
 from ..wire.payload import independent
 from .mapping import AHEAD, Feed, Window, chunk_size, exception_of, map_kind, sliceable
@@ -110,7 +110,7 @@ class IMapIterator(Generic[T]):
         if self._buffersize is not None:
             self._make_room()
         if outcome.status == codes.OK:
-            value: T = pickle.loads(outcome.payload)
+            value: T = load(outcome.payload)
             self._advance(len(value) if self._chunk > 1 else 1)  # type: ignore[arg-type]  # a chunk is a list
             return value
         self._advance(self._chunk)

@@ -21,8 +21,9 @@ import msgspec
 
 from .. import __version__
 from ..errors import ProtocolError, TaskTimeout
-from ..options import EngineSettings
+from ..options import EngineSettings, SegmentSettings
 from ..shm.recorder import Recorder
+from ..shm.segments import Segments
 from ..wire import reference
 from ..wire.failure import pack_failure
 from ..wire.messages import (
@@ -86,7 +87,9 @@ class Engine:
         reference.resolve_hook = self.namespace.evaluate
         verbs.use(self.namespace.names)
         verbs.forget = self.namespace.forget
-        self._runner = Runner(self.namespace, self._recorder, self)
+        memory = settings.memory
+        shared = Segments(memory, settings.uid, SegmentSettings.from_environment(), False) if memory else None
+        self._runner = Runner(self.namespace, self._recorder, self, shared)
         self._warden = Warden(self, self._mail, settings)
         signal.signal(signal.SIGINT, self._on_interrupt)
         if self._mail.lasting:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..wire import functions as wire_functions
 from ..wire import reference
+from ..wire.envelope import Apart
 from ..wire.failure import unpack_failure
 from ..wire.fingerprint import fingerprint, is_code, is_main_code, names_under
 
@@ -180,9 +181,9 @@ class Namespace:
             self.bind({name: self._fetch(needed.packed) if type(needed) is _Later else needed})
         made.turn, made.names = self._turn, len(self.names)
 
-    def dump(self, value: Any) -> bytes:
+    def dump(self, value: Any, apart: Apart | None = None) -> bytes:
         """Pickle what a view's task returned: what the client may not have goes by value."""
-        return wire_functions.dump_result(value, self._is_the_clients)
+        return wire_functions.dump_result(value, self._is_the_clients, apart)
 
     def _is_the_clients(self, code: Any) -> bool:
         """Does the client have this code of ``__main__``, because it came from there?"""
@@ -247,9 +248,9 @@ class Namespace:
                 names[name] = self._module[name] = self._travelled[name] = value
         return names
 
-    def prepare(self, data: bytes) -> None:
+    def prepare(self, data: bytes | memoryview) -> None:
         """Before opening a pickle that may hold code by value: let that code find this namespace."""
-        if b"parpool.wire.byvalue" in data:
+        if data.__class__ is memoryview or b"parpool.wire.byvalue" in data:
             from ..wire import byvalue
 
             byvalue.bind = self.bind

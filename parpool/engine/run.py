@@ -8,15 +8,20 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from time import time
 from typing import TYPE_CHECKING, Any
 
 from ..errors import TaskTimeout, UnmetDependency
+from ..shm.leases import Leases
 from ..shm.recorder import Recorder
+from ..shm.segments import Segments
 from ..status import ERROR, OK, OVERTIME, UNMET
+from ..wire import envelope
+from ..wire.envelope import LARGE, MARK
 from ..wire.failure import pack_failure, safe_repr
 from ..wire.messages import CALL, EACH, EACHSTAR, HOW, INLINE, MAP, VIEW, Call, encode
-from ..wire.payload import NONE, dump_value, dump_values
+from ..wire.payload import NONE, PROTOCOL, packable
 from .namespace import Missing, Namespace
 from .output import Capture
 
@@ -38,11 +43,13 @@ if hasattr(os, "register_at_fork"):
 class Runner:
     """Runs calls in the thread that asks it to."""
 
-    def __init__(self, namespace: Namespace, recorder: Recorder, engine: Engine) -> None:
+    def __init__(self, namespace: Namespace, recorder: Recorder, engine: Engine, store: Segments | None) -> None:
         self._namespace = namespace
         self._recorder = recorder
         self._engine = engine
         self._forks = _forks
+        self._store = store
+        self._leases = Leases()
 
     def run(self, call: Call) -> float:
         """Run a task and report what came of it; gives the time at its end."""
@@ -90,11 +97,11 @@ class Runner:
         try:
             if captured is not None:
                 captured.end()
-                payload = NONE if value is None else self._namespace.dump(value)
+                payload = NONE if value is None else self._dump_for_view(value)
             elif kind == CALL:
-                payload = NONE if value is None else dump_value(value)
+                payload = NONE if value is None else self._dump(value)
             else:
-                payload = dump_values(value)
+                payload = self._dump(packable(value))
         except Exception as error:
             self._report(call.id, ERROR, 0, started, completed, _refuse(error, value))
             return completed
@@ -107,7 +114,7 @@ class Runner:
     def _run_each(self, call: Call, kind: int, captured: Capture | None) -> float:
         """Items that end separately: an outcome for each, in order, from ``call.first`` on."""
         engine, id, star = self._engine, call.id, kind == EACHSTAR
-        dump = dump_value if captured is None else self._namespace.dump
+        dump = self._dump if captured is None else self._dump_for_view
         begin = self._recorder.begin
         begin(id, call.first)
         started = time()
@@ -161,14 +168,35 @@ class Runner:
             captured.end()  # also where the last items were given back
         return started
 
+    def _dump(self, value: object) -> bytes:
+        """Pickle what a task returned. Plain pickle, by contract: what it refuses is a MaybeEncodingError."""
+        found: list[Any] = []
+        data = pickle.dumps(value, PROTOCOL, buffer_callback=found.append)
+        if found or len(data) > LARGE:
+            data = envelope.seal(data, found, partial(envelope.dumps, value), self._store)
+        return data
+
+    def _dump_for_view(self, value: object) -> bytes:
+        """What the client may not have goes by value."""
+        payload: bytes = envelope.pack(partial(self._namespace.dump, value), self._store)
+        return payload
+
     def _open(self, call: Call) -> tuple[Callable[..., Any], Any]:
         """Function and argument of a call; code that this engine lacks is asked for."""
+        opened: Any = None
         while True:
             try:
-                namespace, payload = self._namespace, call.payload
+                namespace, stream = self._namespace, call.payload
                 function = namespace.function(call.function)
-                namespace.prepare(payload)
-                argument = pickle.loads(payload)
+                if opened is None and stream.startswith(MARK):
+                    # Once: what is missing may be found out in the middle of it.
+                    opened = envelope.Opened(stream, self._leases.take)
+                if opened is None:
+                    namespace.prepare(stream)
+                    argument = pickle.loads(stream)
+                else:
+                    namespace.prepare(opened.stream)
+                    argument = opened.load()
                 namespace.bind_referred()
                 return function, argument
             except Missing as missing:

@@ -17,8 +17,10 @@ from ..core.scheduler import Scheduler
 from ..core.state import Task
 from ..errors import ProtocolError
 from ..options import EngineSettings
+from ..shm.segments import remove
 from ..shm.session import Session
 from ..wire import messages
+from ..wire.envelope import Take, any_in, received
 from ..wire.failure import pack_failure
 from ..wire.messages import (
     Done,
@@ -58,6 +60,8 @@ class Desk:
         self.on_need: Callable[[bytes], bytes] = lambda key: b""
         #: called when an engine has joined, or ended
         self.on_change: Callable[[], None] = lambda: None
+        #: claims shared memory that outcomes tell of, where it is for this process; None: it is for others
+        self.claim: Take | None = None
         self._quota = quota
         self._closing = False  #: the engines were told to end
         self._wires = wires
@@ -138,6 +142,9 @@ class Desk:
                 if outcome.frames and body < len(frames):
                     outcome.payload = frames[body]
                     body += 1
+        if self.claim is not None and any_in(frames):
+            for outcome in content.outcomes:
+                outcome.payload = received(outcome.payload, self.claim)
         member.completed += len(content.outcomes)
         self._perform(self._report(member, content.outcomes))
 
@@ -210,6 +217,8 @@ class Desk:
         self._receive_control()
         for death in self.members.bury(gone, silent):
             self._mourn(death)
+            if not silent:
+                remove(self.session.folder, death.member.uid)
             if self.members.staff.broken:
                 self.on_broken(death.member.failure or f"engines die before they are ready: {death.detail}. {HINT}")
         if not self._closing:
@@ -220,6 +229,9 @@ class Desk:
 
     def _mourn(self, death: Death) -> None:
         """What an engine held has ended with it, or goes elsewhere."""
+        if self.claim is not None:
+            for report in death.reports:
+                report.payload = received(report.payload, self.claim)
         self._perform(
             self.scheduler.engine_lost(
                 death.member.id,

@@ -69,7 +69,14 @@ class Host(Desk):
     def _settings(self, uid: str) -> EngineSettings:
         wires, path = self._wires, self.session.path(uid)
         return EngineSettings(
-            uid, wires.work_address, wires.control_address, wires.public, os.getpid(), wires.lane_path, path
+            uid,
+            wires.work_address,
+            wires.control_address,
+            wires.public,
+            os.getpid(),
+            wires.lane_path,
+            path,
+            self.session.folder,
         )
 
     def end(self) -> None:

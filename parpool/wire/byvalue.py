@@ -19,6 +19,7 @@ from typing import Any
 
 import cloudpickle
 
+from .envelope import Apart
 from .fingerprint import MAIN, is_code, is_main_code, names_in
 
 #: Set by the engine: binds travelled code in its namespace, and gives that namespace.
@@ -37,12 +38,17 @@ if _spawned is not None and _spawned.__name__ == "__mp_main__":
 Refer = Callable[[Any], "tuple[Any, ...] | None"]
 
 
-def dumps(value: object, *, serializer: str = "cloudpickle", refer: Refer | None = None) -> bytes:
-    """Pickle ``value``: by value what is not importable there, but ``refer`` may give a reference for some of it."""
+def dumps(
+    value: object, *, serializer: str = "cloudpickle", refer: Refer | None = None, apart: Apart | None = None
+) -> bytes:
+    """Pickle ``value``: by value what is not importable there, but ``refer`` may give a reference for some of it.
+
+    ``apart`` takes the buffers that are left out. (Not with dill.)
+    """
     if serializer == "dill":
         return _dill_dumps(value)
     with io.BytesIO() as file:
-        ValuePickler(file, refer).dump(value)
+        ValuePickler(file, refer, apart).dump(value)
         return file.getvalue()
 
 
@@ -56,8 +62,10 @@ def _dill_dumps(value: object) -> bytes:
 class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
     """cloudpickle's pickler, with the globals of functions where the manual says."""
 
-    def __init__(self, file: io.BytesIO, refer: Refer | None = None) -> None:
-        super().__init__(file, protocol=5)
+    def __init__(self, file: io.BytesIO, refer: Refer | None = None, apart: Apart | None = None) -> None:
+        super().__init__(file, protocol=5, buffer_callback=None if apart is None else apart.append)
+        if apart is not None:
+            apart.equip(self)
         self._refer = refer
         self._classes: set[type] = set()  #: those that went, or are on their way, by value
 

@@ -23,6 +23,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ..errors import SerializationError
+from .envelope import Apart
+from .envelope import dumps as dumps_plain
 from .failure import safe_repr
 from .fingerprint import MAIN, fingerprint, is_code, is_main_code, names_under, whereabouts
 from .payload import PROTOCOL
@@ -118,23 +120,24 @@ class FunctionBook:
             return described
         return self._pickled(function)
 
-    def dumps(self, value: Any, roots: tuple[str, ...] = ()) -> bytes:
+    def dumps(self, value: Any, roots: tuple[str, ...] = (), apart: Apart | None = None) -> bytes:
         """Pickle arguments; what plain pickle refuses goes by value.
 
-        ``roots`` are names for the items of ``value``, for errors that tell the way to what cannot travel.
+        ``roots`` are names for the items of ``value``, for errors that tell the way to what cannot travel. ``apart``
+        takes the buffers that are left out.
         """
         try:
-            data = pickle.dumps(value, PROTOCOL)
+            data = dumps_plain(value, apart)
         except Exception as refusal:
-            return self._by_value(value, roots=roots, refusal=refusal)
+            return self._by_value(value, roots=roots, refusal=refusal, apart=apart)
         if b"_main__" in data:  # or __mp_main__
             # An engine may not have these classes and functions: let it ask, or give it those that it cannot have.
             try:
                 with io.BytesIO() as file:
-                    _ReferencePickler(file, self).dump(value)
+                    _ReferencePickler(file, self, _emptied(apart)).dump(value)
                     return file.getvalue()
             except Exception:
-                return self._by_value(value, roots=roots)
+                return self._by_value(value, roots=roots, apart=apart)
         return data
 
     def by_value(self, key: bytes) -> bytes:
@@ -214,7 +217,12 @@ class FunctionBook:
         return None
 
     def _by_value(
-        self, value: Any, root: Any = None, roots: tuple[str, ...] = (), refusal: Exception | None = None
+        self,
+        value: Any,
+        root: Any = None,
+        roots: tuple[str, ...] = (),
+        refusal: Exception | None = None,
+        apart: Apart | None = None,
     ) -> bytes:
         if self._serializer == "pickle":
             from .diagnose import explain
@@ -227,7 +235,7 @@ class FunctionBook:
             return None if code is root else self.reference(code)
 
         try:
-            return dumps(value, serializer=self._serializer, refer=refer)
+            return dumps(value, serializer=self._serializer, refer=refer, apart=_emptied(apart))
         except Exception as error:
             from .diagnose import explain
 
@@ -284,13 +292,20 @@ def _name(function: Any) -> str:
     return name if isinstance(name, str) else type(function).__qualname__
 
 
-def dump_result(value: Any, shared: Callable[[Any], bool]) -> bytes:
+def _emptied(apart: Apart | None) -> Apart | None:
+    """For another try: what the last one has left out is not to be there twice."""
+    if apart is not None:
+        apart.clear()
+    return apart
+
+
+def dump_result(value: Any, shared: Callable[[Any], bool], apart: Apart | None = None) -> bytes:
     """Pickle a result: by value what plain pickle refuses, and code of ``__main__`` that is not ``shared``.
 
     Raises what plain pickle raised, where the other way fails too.
     """
     try:
-        data = pickle.dumps(value, PROTOCOL)
+        data = dumps_plain(value, apart)
         if b"_main__" not in data:
             return data
         refusal: Exception | None = None
@@ -303,10 +318,13 @@ def dump_result(value: Any, shared: Callable[[Any], bool]) -> bytes:
             return of_main, (code.__qualname__,)
         return None
 
+    kept = list(apart or ())
     try:
-        return dumps(value, refer=refer)
+        return dumps(value, refer=refer, apart=_emptied(apart))
     except Exception:
         if refusal is None:
+            if apart is not None:
+                apart[:] = kept
             return data
         raise refusal from None
 
@@ -333,8 +351,10 @@ def of_main(qualname: str) -> Any:
 class _ReferencePickler(pickle.Pickler):
     """A plain pickler, except that code of ``__main__`` goes as a reference that an engine can ask about."""
 
-    def __init__(self, file: io.BytesIO, book: FunctionBook) -> None:
-        super().__init__(file, PROTOCOL)
+    def __init__(self, file: io.BytesIO, book: FunctionBook, apart: Apart | None) -> None:
+        super().__init__(file, PROTOCOL, buffer_callback=None if apart is None else apart.append)
+        if apart is not None:
+            apart.equip(self)
         self._book = book
 
     def reducer_override(self, value: Any) -> Any:

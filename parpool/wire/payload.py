@@ -39,19 +39,14 @@ class Packed:
         return list, (self.array,)
 
 
-def dump_value(value: object) -> bytes:
-    """Pickle what a task returned. Plain pickle, by contract: what it refuses is a MaybeEncodingError."""
-    return NONE if value is None else pickle.dumps(value, PROTOCOL)
-
-
-def dump_values(values: list[Any]) -> bytes:
-    """Pickle the values of a chunk."""
+def packable(values: list[Any]) -> Any:
+    """What to pickle for the values of a chunk."""
     kind = type(values[0]) if values else None
     if kind is not None and kind.__module__ == "numpy" and len(values) > 8 and hasattr(kind, "dtype"):
         packed = _pack_scalars(values, kind)
         if packed is not None:
-            return pickle.dumps(packed, PROTOCOL)
-    return pickle.dumps(values, PROTOCOL)
+            return packed
+    return values
 
 
 def _pack_scalars(values: Sequence[Any], kind: type) -> Packed | None:
@@ -63,6 +58,3 @@ def _pack_scalars(values: Sequence[Any], kind: type) -> Packed | None:
     if dtype.kind not in "biufc":
         return None
     return Packed(numpy.fromiter(values, dtype, len(values)))
-
-
-load = pickle.loads

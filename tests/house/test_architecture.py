@@ -49,7 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "client.client": {"errors", "status", "options", "wire", "net", "shm", "pool"},
     # It makes the tasks that it hands to the host.
     "client.link": {"errors", "status", "options", "wire", "net", "shm", "core.state"},
-    "client.embedded": {"errors", "wire", "net", "host"},
+    "client.embedded": {"errors", "options", "wire", "net", "host", "shm"},
     "client.control": {"errors", "wire", "net", "host"},  # a part of the link
     # It stands for a host that is elsewhere: its tasks wait for the same outcomes, and are timed alike.
     "client.far": {"errors", "status", "options", "wire", "net", "core.state", "core.effects", "core.credit"},

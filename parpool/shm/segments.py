@@ -1,0 +1,266 @@
+"""The sender's side of shared memory: large buffers are copied into slots of regions, and slots are used again.
+
+Memory that was never touched costs ten times what warm memory costs, so slots that are free again are kept: on both
+sides they stay mapped. What is kept is bounded, and given back when it was not needed for a while.
+
+Who frees a slot? Nobody says so by a message. A receiver that had it to itself marks it as released when the last view
+on it has died. The sender looks at the marks when it needs a slot, and at those of tasks that are over: such a slot is
+free when nobody has taken it, or when whoever has is dead or has let go of it, which the lock on it tells.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import mmap
+import os
+import threading
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from time import monotonic
+from typing import Any, NamedTuple
+
+from ..options import SegmentSettings
+from . import region
+from .region import Region
+
+ROOT = "/dev/shm"  #: where files are memory
+ALIGN = 64  #: bytes on whose multiples buffers begin
+TRIES = 16  #: slots that are looked at for one that has become free, before another is made
+PREFIX = "memory-"  #: of the names of regions' files
+
+
+class _Slot:
+    __slots__ = ("region", "number", "generation", "reserved", "lent", "over", "since")
+
+    def __init__(self, region: Region, number: int) -> None:
+        self.region = region
+        self.number = number
+        self.generation = 0
+        self.reserved = 0  #: bytes that are no hole
+        self.lent = False
+        self.over = 0  #: the last generation that nobody will take any more
+        self.since = 0.0  #: when it became free
+
+
+class Hold(bytearray):
+    """What says where buffers lie, packed. As long as it lives, it or what was made of it may be on its way."""
+
+    slot: _Slot
+    generation: int
+
+    def __del__(self) -> None:
+        # No more than that: this may come in the middle of anything, and when the slot has long been filled again.
+        self.slot.over = max(self.slot.over, self.generation)
+
+
+class Parcel(NamedTuple):
+    """Buffers in a slot."""
+
+    slot: _Slot
+    where: tuple[str, int, int, list[int]]  #: path, slot, generation, and where each of them begins
+    watched: bool
+
+    def hold(self, packed: bytes) -> Any:
+        """What tells of them, packed: when it and all that was made of it is gone, nobody will take them any more."""
+        if not self.watched:
+            return packed
+        hold = Hold(packed)
+        hold.slot, hold.generation = self.slot, self.where[2]
+        return memoryview(hold)
+
+
+class Segments:
+    """The regions that a process fills, in ``folder``, under names that begin with ``name``. Any thread.
+
+    There may be none of this on a machine: then, and where memory is short, :meth:`put` says None. ``watched``: this
+    process knows when what it sent will not be taken any more; if not, it is taken sooner or later.
+    """
+
+    def __init__(self, folder: str, name: str, settings: SegmentSettings, watched: bool = True) -> None:
+        self.settings = settings
+        self._watched = watched
+        self._path = os.path.join(folder, f"{PREFIX}{name}-")
+        self._numbers = itertools.count()
+        self._generations = itertools.count(1)
+        self._lock = threading.Lock()
+        self._regions: list[Region] = []
+        # By the size of the slots:
+        self._holes: dict[int, list[_Slot]] = {}  #: never used, or given back
+        self._free: dict[int, list[_Slot]] = {}  #: the one that was freed last is the last
+        self._busy: dict[int, deque[_Slot]] = {}  #: the one that was filled first is the first
+        self.reserved = 0  #: bytes of all slots that are no holes
+        self.idle = 0  #: bytes of those that are free
+        self._closed = not region.possible or not settings.most or not folder.startswith(ROOT + "/")
+
+    @property
+    def threshold(self) -> int | None:
+        """From how many bytes on a buffer is worth a slot; None: nothing can be had."""
+        return None if self._closed else self.settings.threshold
+
+    def put(self, buffers: Sequence[memoryview], lent: bool) -> Parcel | None:
+        """Copy buffers (contiguous, of bytes) into a slot; None where there is no memory for them.
+
+        ``lent``: several may read it, or one after the other.
+        """
+        offsets, total = [], 0
+        for buffer in buffers:
+            offsets.append(total)
+            total += -(-buffer.nbytes // ALIGN) * ALIGN
+        with self._lock:
+            slot = None if self._closed else self._slot_for(total)
+            if slot is None:
+                return None
+            cold = slot.reserved < total
+            if cold:
+                self.reserved += _pages(total) - slot.reserved
+                slot.reserved = _pages(total)
+        try:
+            # Without the lock: it takes its time, and the slot is nobody else's.
+            (slot.region.write if cold else slot.region.fill)(slot.number, buffers, offsets)
+        except BaseException as error:
+            with self._lock:
+                self._dig(slot)
+            if isinstance(error, OSError) and error.errno in _FULL:
+                return None
+            raise
+        slot.generation = next(self._generations)
+        slot.lent = lent
+        slot.region.describe(slot.number, slot.generation, lent)
+        with self._lock:
+            self._busy.setdefault(slot.region.size, deque()).append(slot)
+        return Parcel(slot, (slot.region.path, slot.number, slot.generation, offsets), self._watched)
+
+    # -- slots; all of it under the lock ----------------------------------------------------------------------
+
+    def _slot_for(self, total: int) -> _Slot | None:
+        """A slot for so many bytes that nobody uses; None where there is no memory for it."""
+        size = slot_size(total)
+        free = self._free.setdefault(size, [])
+        if not free:
+            self._look(size, TRIES)
+        if free:
+            slot = free.pop()
+            self.idle -= slot.reserved
+        elif (hole := self._hole(size)) is not None:
+            slot = hole
+        else:
+            return None
+        need = _pages(total) - slot.reserved
+        if need > 0 and self.reserved + need > self.settings.most:
+            self._look_everywhere()
+            self._shrink(max(0, self.settings.most - self.reserved - need + self.idle))
+            if self.reserved + need > self.settings.most:
+                self._put_back(slot)
+                return None
+        return slot
+
+    def _hole(self, size: int) -> _Slot | None:
+        holes = self._holes.setdefault(size, [])
+        if not holes:
+            try:
+                made = Region.make(f"{self._path}{next(self._numbers)}", size)
+            except (OSError, ValueError, OverflowError):  # the disk, the limits of files, or of address space
+                return None
+            self._regions.append(made)
+            holes += [_Slot(made, number) for number in reversed(range(made.slots))]
+        return holes.pop()
+
+    def _look(self, size: int, tries: int) -> None:
+        """Find slots that have become free, among so many of those that were filled first."""
+        busy = self._busy.get(size)
+        for _ in range(min(tries, len(busy)) if busy else 0):
+            slot = busy.popleft()  # type: ignore[union-attr]
+            if _is_free(slot):
+                self._put_back(slot)
+            else:
+                busy.append(slot)  # type: ignore[union-attr]
+
+    def _look_everywhere(self) -> None:
+        for size, busy in list(self._busy.items()):
+            self._look(size, len(busy))
+
+    def _put_back(self, slot: _Slot) -> None:
+        if not slot.reserved:
+            self._holes[slot.region.size].append(slot)
+            return
+        slot.since = monotonic()
+        self._free.setdefault(slot.region.size, []).append(slot)
+        self.idle += slot.reserved
+        if self.idle > self.settings.idle:
+            self._shrink(self.settings.idle)
+
+    def _shrink(self, idle: int, before: float = float("inf")) -> None:
+        """Give memory back until this much is idle: what was needed longest ago comes first, until ``before``."""
+        while self.idle > idle:
+            oldest = min((free for free in self._free.values() if free), key=lambda free: free[0].since)
+            if oldest[0].since > before:
+                return
+            slot = oldest.pop(0)
+            self.idle -= slot.reserved
+            self._dig(slot)
+
+    def _dig(self, slot: _Slot) -> None:
+        slot.region.dig(slot.number)
+        self.reserved -= slot.reserved
+        slot.reserved = 0
+        self._holes.setdefault(slot.region.size, []).append(slot)
+
+    # -- the rest ---------------------------------------------------------------------------------------------
+
+    def trim(self) -> float | None:
+        """Give back what was not needed for a while; gives the seconds until there may be more, None: there is not."""
+        with self._lock:
+            if self._closed:
+                return None
+            self._look_everywhere()
+            now = monotonic()
+            self._shrink(0, now - self.settings.keep)
+            if not self.idle:
+                return None
+            return min(free[0].since for free in self._free.values() if free) + self.settings.keep - now
+
+    def close(self) -> None:
+        """Remove the files. What is still in use elsewhere stays valid there."""
+        with self._lock:
+            self._closed = True
+            regions, self._regions = self._regions, []
+            self._look_everywhere()
+            self._shrink(0)  # the mappings may live on in processes that were forked from this one
+            for each in (self._holes, self._free, self._busy):
+                each.clear()
+        for one in regions:
+            one.unlink()
+
+
+#: What the system says where there is no room, or no right to more of it.
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM, errno.EIO}
+
+
+def slot_size(total: int) -> int:
+    """The size of the slots for so many bytes: few sizes, so that slots are used again. What is not needed is a hole."""
+    return max(SMALLEST, 1 << (total - 1).bit_length())
+
+
+SMALLEST = 128 * 1024
+
+
+def _pages(total: int) -> int:
+    return -(-total // mmap.PAGESIZE) * mmap.PAGESIZE
+
+
+def _is_free(slot: _Slot) -> bool:
+    if not slot.lent and slot.region.is_released(slot.number, slot.generation):
+        slot.region.free(slot.number)
+        return True
+    return slot.over >= slot.generation and slot.region.reclaim(slot.number)
+
+
+def remove(folder: str, name: str) -> None:
+    """Remove the regions of a process that has ended."""
+    with suppress(OSError):
+        for entry in os.scandir(folder):
+            if entry.name.startswith(f"{PREFIX}{name}-"):
+                with suppress(OSError):
+                    os.unlink(entry.path)
