@@ -88,14 +88,14 @@ class LoadBalancedView(View):
         result = ViewResult(link, self.client, self._records)
         if self._notes:
             result._after, result._follow = self._notes.get("after", ()), self._notes.get("follow", ())
-        function, payload = link.pack(f, args, kwargs)
+        function, payload = link.pack(f, args, kwargs, self._terms)
         link.send(result, function, payload, self._form, self._waits_for)
         link.tend()
         return result
 
     def _apply(self, f: Callable[..., Any], args: Any, kwargs: Any) -> AsyncResult:
         link = self._link
-        function, payload = link.pack(f, args, kwargs)
+        function, payload = link.pack(f, args, kwargs, self._terms)
         result = ViewResult(link, self.client, self._records)
         if self._notes:
             result._after, result._follow = self._notes.get("after", ()), self._notes.get("follow", ())

@@ -76,6 +76,7 @@ class CallResult(AsyncResult):
             else:
                 opened = self._unpack(outcome.payload)
             self._opened = opened
+            self._task = None  # and with it the arguments, which may be large
         raise opened
 
     def _unpack(self, payload: bytes) -> BaseException:

@@ -49,7 +49,7 @@ class DirectView(View):
     ) -> AsyncResult:
         """A call on each target: packed once, whatever their number."""
         link = self._link
-        function, payload = link.pack(f, args, kwargs)
+        function, payload = link.pack(f, args, kwargs, self._terms if isinstance(targets, int) else None)
         if isinstance(targets, int):
             self.client.check_target(targets)
             result = ViewResult(link, self.client, self._records)
@@ -185,7 +185,7 @@ class DirectView(View):
         link, verb = self._link, _verb("push")
         calls = []
         for id, part in zip(ids, parts, strict=True):
-            function, payload = link.pack(verb, ({key: flattened(part) if flatten else part},), {})
+            function, payload = link.pack(verb, ({key: flattened(part) if flatten else part},), {}, self._terms)
             calls.append((id, function, payload))
         result: AsyncResult = self._send_each(calls, "scatter")
         if isinstance(chosen, int):

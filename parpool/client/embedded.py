@@ -32,8 +32,9 @@ class EmbeddedLink(BaseLink):
     def __init__(self, crew: Any, places: int, quota: int | None = None, serializer: str = "cloudpickle") -> None:
         super().__init__(FunctionBook(serializer), quota)
         self._crew = crew
+        shared = SegmentSettings.from_environment()
         self._host = host = Host(crew, places, quota=quota)
-        self._store = Segments(host.session.folder, "client", SegmentSettings.from_environment())
+        self._store = Segments(host.session.folder, "client", shared)
         self._leases = Leases()
         host.claim = self._leases.take
         try:
@@ -42,6 +43,7 @@ class EmbeddedLink(BaseLink):
             host.close()
             raise
         self._attach(host, baton)
+        baton.chore, self._store.on_kept = self._store.trim, baton.tend
         self.control = Control(host, self._baton, self.check)
         host.on_broken = self._break
         host.on_need = self._supply

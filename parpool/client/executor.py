@@ -48,7 +48,7 @@ class ViewExecutor(Executor):
 
         def send(future: CallFuture) -> None:
             targets = self._targets()
-            packed = view._link.pack(fn, args, kwargs)
+            packed = view._link.pack(fn, args, kwargs, view._terms)
             if view.balanced or isinstance(view._targets, int):
                 self._send(future, packed, targets[0])
             else:
@@ -186,7 +186,7 @@ class _Stream:
         targets = executor._targets()
         target = targets[self._count % len(targets)]
         if self._chunksize == 1:
-            executor._send(future, link.pack(self._function, chunk[0], {}), target)
+            executor._send(future, link.pack(self._function, chunk[0], {}, executor.view._terms), target)
         else:
             executor._send(future, (self._function, link.dumps(chunk)), target, STARMAP)
 

@@ -246,7 +246,7 @@ class ParallelFunction(RemoteFunction):
         parts = rule.cut_together(sequences, len(targets), strict=True)
         link, first = view._link, self._first()
         function = link.function(self._travelling())
-        calls = [link.pack(function, (*first, *part), kwargs) for part in parts]
+        calls = [link.pack(function, (*first, *part), kwargs, view._terms) for part in parts]
         results = [ViewResult(link, view.client, view._records) for _ in calls]
         text = any(isinstance(sequence, (str, bytes)) for sequence in sequences)
         whole = ParallelResult(link, view.client, results, rule, text, self.ordered)

@@ -91,6 +91,8 @@ class Engine:
         shared = Segments(memory, settings.uid, SegmentSettings.from_environment(), False) if memory else None
         self._runner = Runner(self.namespace, self._recorder, self, shared)
         self._warden = Warden(self, self._mail, settings)
+        if shared is not None:
+            self._warden.chore, shared.on_kept = shared.trim, self._warden.wake
         signal.signal(signal.SIGINT, self._on_interrupt)
         if self._mail.lasting:
             signal.signal(signal.SIGTERM, lambda signum, frame: self.end_by_signal(signum))

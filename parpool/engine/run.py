@@ -50,6 +50,7 @@ class Runner:
         self._forks = _forks
         self._store = store
         self._leases = Leases()
+        self._taken: tuple[str, int, int] | None = None  #: the shared memory that the arguments lie in
 
     def run(self, call: Call) -> float:
         """Run a task and report what came of it; gives the time at its end."""
@@ -89,7 +90,7 @@ class Runner:
             if captured is not None:
                 captured.end()
                 self._explain(error)
-            self._report(call.id, _status(error), 0, started, completed, _pack(error))
+            self._report(call.id, self._status(error), 0, started, completed, _pack(error))
             return completed
         if self._forks != _forks:
             _end_fork(None)
@@ -121,7 +122,7 @@ class Runner:
         try:
             function, items = self._open(call)
         except BaseException as error:
-            completed, payload, status = time(), _pack(error), _status(error)
+            completed, payload, status = time(), _pack(error), self._status(error)
             for index in range(call.first, call.count):
                 self._report(id, status, index, started, completed, payload)
             return completed
@@ -147,7 +148,7 @@ class Runner:
                     _end_fork(error)
                 if captured is not None:
                     self._explain(error)
-                status, payload = _status(error), _pack(error)
+                status, payload = self._status(error), _pack(error)
             completed = time()
             if status == OK:
                 try:
@@ -184,6 +185,7 @@ class Runner:
     def _open(self, call: Call) -> tuple[Callable[..., Any], Any]:
         """Function and argument of a call; code that this engine lacks is asked for."""
         opened: Any = None
+        self._taken = None
         while True:
             try:
                 namespace, stream = self._namespace, call.payload
@@ -191,6 +193,7 @@ class Runner:
                 if opened is None and stream.startswith(MARK):
                     # Once: what is missing may be found out in the middle of it.
                     opened = envelope.Opened(stream, self._leases.take)
+                    self._taken = opened.place
                 if opened is None:
                     namespace.prepare(stream)
                     argument = pickle.loads(stream)
@@ -201,6 +204,13 @@ class Runner:
                 return function, argument
             except Missing as missing:
                 self._engine.ask(missing.key)
+
+    def _status(self, error: BaseException) -> int:
+        if isinstance(error, UnmetDependency):
+            if self._taken is not None:  # first: whoever hears of it sends the same to another engine
+                self._leases.give_back(*self._taken)
+            return UNMET
+        return OVERTIME if isinstance(error, TaskTimeout) else ERROR
 
     def _explain(self, error: BaseException) -> None:
         if isinstance(error, NameError):
@@ -228,12 +238,6 @@ def _end_fork(error: BaseException | None) -> None:
         with suppress(Exception):
             stream.flush()
     os._exit(code & 0xFF)
-
-
-def _status(error: BaseException) -> int:
-    if isinstance(error, UnmetDependency):
-        return UNMET
-    return OVERTIME if isinstance(error, TaskTimeout) else ERROR
 
 
 def _pack(error: BaseException) -> bytes:

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -54,6 +55,8 @@ class Warden(threading.Thread):
         self._wake = Wake()
         self._watching = False
         self._ending = False
+        #: something to do now and then; gives the seconds until the next time (None: never)
+        self.chore: Callable[[], float | None] = lambda: None
 
     def watch(self) -> None:
         """The engine begins a batch: see to it that no outcome waits long behind another task."""
@@ -69,6 +72,10 @@ class Warden(threading.Thread):
         """The controller has heard what the engine holds: what it asks back can be given."""
         if self._revokes:
             self._wake.set()
+
+    def wake(self) -> None:
+        """Have :attr:`chore` looked at."""
+        self._wake.set()
 
     def end(self) -> None:
         """End the thread, and wait for its end."""
@@ -96,6 +103,8 @@ class Warden(threading.Thread):
         idle = None if parent is not None or not self._host_pid else CHECK_PARENT
         while not self._ending:
             wait = LATE if self._watching or self._to_look else idle
+            if (later := self.chore()) is not None:
+                wait = later if wait is None else min(wait, later)
             if self._alone_since is not None:
                 left = self._patience()
                 wait = left if wait is None else min(wait, left)

@@ -21,6 +21,7 @@ import signal
 import sys
 import threading
 from collections import deque
+from collections.abc import Callable
 from time import monotonic
 from typing import Any, Protocol
 
@@ -70,6 +71,8 @@ class Baton:
         self._kicked = False
         self._background_drives = False
         self._driver = 0  #: ident of the thread that holds the baton
+        #: something to do now and then, in the background thread; gives the seconds until the next time (None: never)
+        self.chore: Callable[[], float | None] = lambda: None
         self._closed = False
         self._last_kick = threading.Event()  #: close() has kicked, and will not again
         self._background = threading.Thread(target=self._tend_forever, name="parpool-background", daemon=True)
@@ -210,14 +213,16 @@ class Baton:
             for fd in loop.alarms():
                 selector.register(fd, selectors.EVENT_READ)
             while True:
-                ready = selector.select(loop.alarm_interval)
+                interval, left = loop.alarm_interval, self.chore()
+                wait = left if interval is None or (left is not None and left < interval) else interval
+                ready = selector.select(wait)
                 # In this order, and before the looks at what was kicked for: no kick falls in between.
                 self._kick.clear()
                 self._kicked = False
                 if self._closed:
                     return
                 # A kick is for outstanding work, and whoever drives sees to that; an alarm stays until it is heeded.
-                alarm = not ready or any(key.fd != self._kick.fd for key, _ in ready)
+                alarm = (not ready and interval is not None) or any(key.fd != self._kick.fd for key, _ in ready)
                 if alarm:
                     loop.wake()
                 if (loop.outstanding() and not self._parked) or alarm:

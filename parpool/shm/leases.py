@@ -6,6 +6,7 @@ import os
 import threading
 import weakref
 from collections.abc import Sequence
+from pickle import PickleBuffer
 from typing import Any
 
 from ..errors import SerializationError
@@ -17,12 +18,13 @@ KEPT = 256  #: regions that stay mapped
 class _Watch(weakref.ref[Any]):
     """Notices the death of the last view on a slot."""
 
-    __slots__ = ("region", "slot", "generation", "lent")
+    __slots__ = ("region", "slot", "generation", "lent", "returned")
 
     region: Region
     slot: int
     generation: int
     lent: bool
+    returned: bool  #: it was given back for another process to take
 
 
 class Leases:
@@ -38,8 +40,8 @@ class Leases:
         # A view may die in the middle of what is done under this lock.
         self._lock = threading.RLock()
 
-    def take(self, path: str, slot: int, generation: int, size: int) -> Any:
-        """The first ``size`` bytes of a slot, as an object with a buffer: when it dies the slot goes back.
+    def take(self, path: str, slot: int, generation: int, size: int) -> memoryview:
+        """The first ``size`` bytes of a slot or more: when the last view on them dies the slot goes back.
 
         Raises SerializationError where what was in it is gone.
         """
@@ -51,14 +53,15 @@ class Leases:
             if not (0 <= slot < region.slots and 0 <= size <= region.size):
                 raise gone(f"{path} has no such place")
             key = path, slot
-            if key not in self._watches:
+            watch = self._watches.get(key)
+            if watch is None or watch.returned:
                 lent = region.take(slot, generation)
                 if lent is None:
                     raise gone(f"{path} has other data in its place")
                 return self._watch(key, region.view(slot, lent), region, generation, lent)
-        # It is lent to this process already, which may have written to it.
-        copy = region.copy(slot, generation, size)
-        if copy is None:
+        # It was lent to this process already, which may have written to it.
+        copy = memoryview(region.copy(slot, generation, size) or b"")
+        if not watch.lent or len(copy) != size:
             raise gone(f"{path} has other data in its place")
         return copy
 
@@ -66,6 +69,8 @@ class Leases:
         if len(self._regions) >= KEPT:
             # Those in use live on by what is in use. Of the others one that is needed again is mapped again.
             self._drop(list(self._regions)[: KEPT // 2])
+        else:
+            self._drop([old for old in self._regions if not os.path.exists(old)])  # of senders that have ended
         region = self._regions[path] = Region.open(path)
         return region
 
@@ -75,23 +80,33 @@ class Leases:
             if path not in used:  # to close it would drop the locks of those that are
                 del self._regions[path]
 
-    def _watch(self, key: tuple[str, int], view: Any, region: Region, generation: int, lent: bool) -> Any:
-        watch = _Watch(view, self._ended)
-        watch.region, watch.slot, watch.generation, watch.lent = region, key[1], generation, lent
+    def _watch(self, key: tuple[str, int], view: Any, region: Region, generation: int, lent: bool) -> memoryview:
+        watch = _Watch(view, self._ended)  # of what views keep alive
+        watch.region, watch.slot, watch.generation, watch.lent, watch.returned = region, key[1], generation, lent, False
         self._watches[key] = watch
-        return view
+        return PickleBuffer(view).raw()  # a memoryview of plain bytes, which those of ctypes are not
 
-    def _ended(self, watch: Any) -> None:
+    def give_back(self, path: str, slot: int, generation: int) -> None:
+        """Let another process take what was taken here: it is to run the same call. (What is lent, it can anyway.)"""
+        with self._lock:
+            watch = self._watches.get((path, slot))
+            if watch is not None and watch.generation == generation and not watch.lent:
+                watch.returned = True
+                watch.region.send_again(slot)
+
+    def _ended(self, watch: _Watch) -> None:
         if os.getpid() != self._pid:
             return  # of a process that was forked from the one that has it
         with self._lock:
             region, slot = watch.region, watch.slot
-            self._watches.pop((region.path, slot), None)
+            if self._watches.get((region.path, slot)) is not watch:
+                return  # it was given back, and has come again with something else
+            del self._watches[region.path, slot]
             if watch.lent:
                 region.forget(slot)
             # First: when it is released another thread may take what comes in it next.
             region.leave(slot)
-            if not watch.lent:
+            if not watch.lent and not watch.returned:
                 region.release(slot, watch.generation)
 
     def close(self) -> None:

@@ -115,6 +115,10 @@ class Region:
         self._shared[at + 17] = lent
         self._mark(slot, SENT)
 
+    def send_again(self, slot: int) -> None:
+        """What this process has taken can be taken by another."""
+        self._mark(slot, SENT)
+
     def release(self, slot: int, generation: int) -> None:
         """Whoever had this filling to itself needs it no longer."""
         _generation.pack_into(self._shared, RECORDS + RECORD * slot + 8, generation)

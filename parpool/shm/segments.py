@@ -16,7 +16,7 @@ import mmap
 import os
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import Any, NamedTuple
@@ -81,6 +81,10 @@ class Segments:
     def __init__(self, folder: str, name: str, settings: SegmentSettings, watched: bool = True) -> None:
         self.settings = settings
         self._watched = watched
+        #: called when there is something to :meth:`trim` again, by and by
+        self.on_kept: Callable[[], None] = lambda: None
+        self._kept = False
+        self._trim_at = 0.0
         self._path = os.path.join(folder, f"{PREFIX}{name}-")
         self._numbers = itertools.count()
         self._generations = itertools.count(1)
@@ -130,6 +134,9 @@ class Segments:
         slot.region.describe(slot.number, slot.generation, lent)
         with self._lock:
             self._busy.setdefault(slot.region.size, deque()).append(slot)
+        if not self._kept:
+            self._kept = True
+            self.on_kept()
         return Parcel(slot, (slot.region.path, slot.number, slot.generation, offsets), self._watched)
 
     # -- slots; all of it under the lock ----------------------------------------------------------------------
@@ -211,15 +218,17 @@ class Segments:
 
     def trim(self) -> float | None:
         """Give back what was not needed for a while; gives the seconds until there may be more, None: there is not."""
+        if not self._kept:
+            return None
+        now, keep = monotonic(), self.settings.keep
+        if now < self._trim_at:
+            return self._trim_at - now
         with self._lock:
-            if self._closed:
-                return None
             self._look_everywhere()
-            now = monotonic()
-            self._shrink(0, now - self.settings.keep)
-            if not self.idle:
-                return None
-            return min(free[0].since for free in self._free.values() if free) + self.settings.keep - now
+            self._shrink(0, now - keep)
+            self._kept = bool(self.reserved)
+        self._trim_at = now + keep / 2
+        return keep / 2 if self._kept else None
 
     def close(self) -> None:
         """Remove the files. What is still in use elsewhere stays valid there."""

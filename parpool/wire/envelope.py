@@ -61,8 +61,8 @@ class Store(Protocol):
         """Put buffers there, for one receiver, or ``lent``, for several; None where there is no room."""
 
 
-#: Gives what lies in a slot, as an object with a buffer: path, slot, generation, and how many bytes.
-Take = Callable[[str, int, int, int], Any]
+#: Gives what lies in a slot: path, slot, generation, and how many bytes it must be at least.
+Take = Callable[[str, int, int, int], memoryview]
 
 
 # Sealing --------------------------------------------------------------------------------------------------
@@ -155,11 +155,13 @@ def _reduce_array(array: Any) -> Any:
 class Opened:
     """An envelope and its buffers. As long as it, or one of the buffers, lives, the shared memory is in use."""
 
-    __slots__ = ("stream", "buffers", "_size", "_value")
+    __slots__ = ("stream", "buffers", "place", "_size")
 
     def __init__(self, payload: bytes, take: Take | None) -> None:
         envelope = _decode(memoryview(payload)[len(MARK) :])
         told = envelope.buffers
+        #: where the shared memory is: path, slot, generation
+        self.place = (envelope.path, envelope.slot, envelope.generation) if envelope.path else None
         places: list[memoryview] = []
         if envelope.path:
             if take is None:
@@ -168,7 +170,7 @@ class Opened:
             if len(sizes) != len(envelope.offsets):
                 raise SerializationError("what was sent by shared memory is not told in full")
             ends = [start + size for start, size in zip(envelope.offsets, sizes, strict=True)]
-            memory = memoryview(take(envelope.path, envelope.slot, envelope.generation, max(ends)))
+            memory = take(envelope.path, envelope.slot, envelope.generation, max(ends))
             places = [memory[start:end] for start, end in zip(envelope.offsets, ends, strict=True)]
         given = iter(places)
         self.buffers: list[Any] = [next(given) if isinstance(each, int) else bytearray(each) for each in told]

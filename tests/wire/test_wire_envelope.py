@@ -1,0 +1,198 @@
+"""Payloads whose buffers travel apart: sealed into memory of one's own making, and opened again."""
+
+from __future__ import annotations
+
+import array
+import pickle
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import pytest
+
+from parpool.errors import SerializationError
+from parpool.wire import envelope
+from parpool.wire.envelope import MARK, Apart, Opened, Unopened, any_in, dumps, load, pack, received, seal
+
+numpy = pytest.importorskip("numpy")
+
+
+class Shelf:
+    """Memory that both sides can see, as it is one process."""
+
+    def __init__(self, threshold: int | None = 1000, room: bool = True) -> None:
+        self.threshold = threshold
+        self.room = room
+        self.content: list[bytearray] = []
+        self.lent: list[bool] = []
+
+    def put(self, buffers: Sequence[memoryview], lent: bool) -> Any:
+        if not self.room:
+            return None
+        memory, offsets = bytearray(), []
+        for buffer in buffers:
+            offsets.append(len(memory))
+            memory += buffer
+        self.content.append(memory)
+        self.lent.append(lent)
+        return Shelved(("somewhere", len(self.content) - 1, 7, offsets))
+
+    def take(self, path: str, slot: int, generation: int, size: int) -> memoryview:
+        assert (path, generation) == ("somewhere", 7) and size <= len(self.content[slot])
+        return memoryview(self.content[slot])
+
+
+class Shelved:
+    def __init__(self, where: tuple[str, int, int, list[int]]) -> None:
+        self.where = where
+
+    def hold(self, packed: bytes) -> Any:
+        return packed
+
+
+def travel(value: Any, shelf: Shelf | None) -> Any:
+    payload = pack(partial(dumps, value), shelf)
+    return load(received(payload, None if shelf is None else shelf.take))
+
+
+ARRAYS = {
+    "floats": numpy.arange(1000.0),
+    "few": numpy.arange(3.0),
+    "none": numpy.empty(0),
+    "fortran": numpy.asfortranarray(numpy.arange(600.0).reshape(20, 30)),
+    "strided": numpy.arange(2000.0)[::2],
+    "transposed": numpy.arange(2000.0).reshape(40, 50).T,
+    "structured": numpy.zeros(300, [("a", "i4"), ("b", "f8")]),
+    "text": numpy.array(["abc", "de"] * 300),
+    "dates": numpy.arange("2000-01-01", "2002-01-01", dtype="datetime64[D]"),
+    "objects": numpy.array([{"a": 1}, None, "x"] * 100, dtype=object),
+    "zero-dimensional": numpy.array(5),
+    "complex": numpy.arange(500) * 1j,
+    "big-endian": numpy.arange(1000, dtype=">i8"),
+    "masked": numpy.ma.masked_less(numpy.arange(1000.0), 10),
+}
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+@pytest.mark.parametrize("store", ["shelf", "full shelf", "none"])
+def test_arrays_arrive_equal_and_writable(name: str, store: str) -> None:
+    array_, shelf = ARRAYS[name], None if store == "none" else Shelf(room=store == "shelf")
+    back = travel({"deep": [array_, (array_,)]}, shelf)["deep"]
+    assert back[0] is back[1][0]
+    assert type(back[0]) is type(array_) and back[0].dtype == array_.dtype and back[0].shape == array_.shape
+    assert numpy.array_equal(back[0], array_)
+    assert back[0].flags.writeable
+    assert back[0].flags.f_contiguous == pickle.loads(pickle.dumps(array_)).flags.f_contiguous
+
+
+@pytest.mark.parametrize("size", [3, 1000])
+@pytest.mark.parametrize("store", [True, False])
+def test_what_could_not_be_written_to_can_be_where_it_arrives(size: int, store: bool) -> None:
+    frozen, open_ = numpy.arange(float(size)), numpy.arange(float(size))
+    frozen.flags.writeable = False
+    back = travel([frozen, open_, frozen], Shelf() if store else None)
+    assert back[0].flags.writeable and back[1].flags.writeable and back[0] is back[2]
+    assert numpy.array_equal(back[0], frozen) and not frozen.flags.writeable
+
+
+def test_large_ones_are_put_apart_and_small_ones_are_not() -> None:
+    shelf = Shelf()
+    payload = pack(partial(dumps, [numpy.zeros(1000), numpy.ones(10), numpy.ones(2000)]), shelf)
+    assert payload.startswith(MARK) and len(payload) < 1000
+    assert [len(each) for each in shelf.content] == [8000 + 16000]
+    opened = received(payload, shelf.take)
+    assert len(opened) == len(payload) + 24000
+    assert opened.place == ("somewhere", 0, 7)
+    value = load(opened)
+    value[0][:] = 5
+    assert shelf.content[0][:8] == numpy.float64(5).tobytes()  # the same memory
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"x" * 200_000, bytearray(200_000), "é" * 100_000, list(range(100_000)), [array.array("d", [1.0]) * 30_000]],
+)
+def test_large_pickles_without_buffers_are_put_apart_as_a_whole(value: Any) -> None:
+    shelf = Shelf()
+    payload = pack(partial(dumps, value), shelf)
+    assert len(payload) < 200 and len(shelf.content) == 1
+    assert load(received(payload, shelf.take)) == value
+    assert travel(value, None) == value
+
+
+def test_a_large_pickle_goes_with_its_buffers() -> None:
+    shelf, value = Shelf(), [b"x" * 200_000, numpy.arange(1000.0), numpy.arange(3.0)]
+    payload = pack(partial(dumps, value), shelf)
+    back = load(received(payload, shelf.take))
+    assert len(payload) < 500 and len(shelf.content) == 1
+    assert back[0] == value[0] and all(map(numpy.array_equal, back[1:], value[1:]))
+
+
+def test_what_is_small_stays_a_plain_pickle() -> None:
+    for value in (None, 5, "abc", [1, 2], {"a": (b"x",)}):
+        assert pack(partial(dumps, value), Shelf()) == pickle.dumps(value, 5)
+    data = pickle.dumps(numpy.arange(3.0), 5)
+    assert received(data, None) is data and numpy.array_equal(load(data), numpy.arange(3.0))
+
+
+def test_it_is_lent_as_it_is_told() -> None:
+    shelf = Shelf()
+    for lent in (True, False):
+        pack(partial(dumps, numpy.zeros(1000)), shelf, lent)
+    assert shelf.lent == [True, False]
+
+
+class Holey:
+    """Gives a buffer that is not contiguous, which no pickle can hold."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return bytes, (pickle.PickleBuffer(memoryview(bytes(1000))[::2]),)
+
+
+def test_a_buffer_with_holes_is_refused_as_by_pickle() -> None:
+    with pytest.raises((pickle.PicklingError, BufferError)):
+        pack(partial(dumps, Holey()), Shelf())
+
+
+def test_what_cannot_be_opened_is_an_error_when_it_is() -> None:
+    payload = pack(partial(dumps, numpy.zeros(1000)), Shelf())
+    for broken, take in ((payload, None), (MARK + b"\xff", None), (payload, no_longer), (payload[:-3], Shelf().take)):
+        arrived = received(broken, take)
+        assert type(arrived) is Unopened and len(arrived) == 0
+        with pytest.raises(SerializationError):
+            load(arrived)
+
+
+def no_longer(path: str, slot: int, generation: int, size: int) -> memoryview:
+    raise SerializationError("gone")
+
+
+def test_envelopes_are_found_in_messages() -> None:
+    payload = pack(partial(dumps, numpy.zeros(1000)), Shelf())
+    assert any_in([b"before" + payload + b"behind"]) and any_in([b"header", b"frame", payload])
+    assert not any_in([b"header"]) and not any_in([b"header", b"a frame that tells of" + MARK])
+
+
+def test_opened_twice_it_is_the_same_memory() -> None:
+    shelf = Shelf()
+    opened = Opened(pack(partial(dumps, numpy.zeros(1000)), shelf), shelf.take)
+    one, other = opened.load(), opened.load()
+    one[0] = 1
+    assert one is not other and other[0] == 1
+
+
+def test_the_second_attempt_of_a_pickle_forgets_the_first() -> None:
+    apart = Apart()
+    stream = dumps(numpy.zeros(1000), apart)
+    assert len(apart) == 1
+    frozen = numpy.zeros(1000)
+    frozen.flags.writeable = False
+    found: list[Any] = []
+    stream = pickle.dumps(frozen, 5, buffer_callback=found.append)
+    shelf = Shelf()
+    sealed = seal(stream, found, partial(dumps, frozen), shelf)
+    assert load(received(sealed, shelf.take)).flags.writeable and len(shelf.content) == 1
+
+
+def test_the_mark_is_none_of_pickles() -> None:
+    assert envelope.MARK[0] != pickle.dumps(None, 5)[0]
