@@ -77,6 +77,7 @@ def fail(a: Any) -> None:
 @pytest.fixture(scope="module")
 def pool() -> Iterator[parpool.Pool]:
     with parpool.Pool(2) as made:
+        made.client[:].apply_sync(os.getpid)  # both are there
         yield made
     made.join()
 
