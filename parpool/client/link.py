@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from ..core.state import Dependency, Task
 from ..errors import ForkedError, InvalidDependency
 from ..net.loop import Baton, Loop, Waitable, park
-from ..wire.envelope import LARGE, Apart, Store, pack, seal
+from ..wire.envelope import LARGE, Store, only_small, pack, seal
 from ..wire.functions import Function, FunctionBook
 from ..wire.messages import EACH
 from ..wire.payload import NO_ARGUMENTS, PROTOCOL
@@ -112,30 +112,17 @@ class BaseLink:
     def _arguments(self, args: Any, kwds: Any, terms: Terms | None = None) -> bytes:
         if args.__class__ is tuple and not args and kwds.__class__ is dict and not kwds:
             return NO_ARGUMENTS
-        found: list[Any] = []
         try:
-            payload = _pickle((args, kwds), PROTOCOL, buffer_callback=found.append)
+            payload = _pickle((args, kwds), PROTOCOL, buffer_callback=only_small)
         except Exception:
             payload = b"__main__"
-        if found or len(payload) > LARGE or b"_main__" in payload:
-            payload = self._at_length((args, kwds), ("args", "kwds"), payload, found, terms)
+        if len(payload) > LARGE or b"_main__" in payload:
+            lent = terms is None or bool(terms.get("retries"))
+            if b"_main__" in payload:
+                return self.dumps((args, kwds), ("args", "kwds"), lent)  # the long way, see there
+            sealed: bytes = seal(payload, (), self._store, lent)
+            return sealed
         return payload
-
-    def _at_length(
-        self, value: Any, roots: tuple[str, ...], payload: bytes, found: list[Any], terms: Terms | None
-    ) -> bytes:
-        """The payload for what has large parts, or needs the long way of :meth:`FunctionBook.dumps`."""
-
-        def dump(apart: Apart | None) -> bytes:
-            return self._book.dumps(value, roots, apart)
-
-        lent = terms is None or bool(terms.get("retries"))
-        whole: bytes
-        if b"_main__" in payload:
-            whole = pack(dump, self._store, lent)
-        else:
-            whole = seal(payload, found, dump, self._store, lent)
-        return whole
 
     def form(self, terms: Terms) -> Any:
         """What :meth:`send` makes tasks of these terms by."""

@@ -18,7 +18,7 @@ from ..shm.recorder import Recorder
 from ..shm.segments import Segments
 from ..status import ERROR, OK, OVERTIME, UNMET
 from ..wire import envelope
-from ..wire.envelope import LARGE, MARK
+from ..wire.envelope import LARGE, MARK, Large, only_small
 from ..wire.failure import pack_failure, safe_repr
 from ..wire.messages import CALL, EACH, EACHSTAR, HOW, INLINE, MAP, VIEW, Call, encode
 from ..wire.payload import NONE, PROTOCOL, packable
@@ -171,10 +171,13 @@ class Runner:
 
     def _dump(self, value: object) -> bytes:
         """Pickle what a task returned. Plain pickle, by contract: what it refuses is a MaybeEncodingError."""
-        found: list[Any] = []
-        data = pickle.dumps(value, PROTOCOL, buffer_callback=found.append)
-        if found or len(data) > LARGE:
-            data = envelope.seal(data, found, partial(envelope.dumps, value), self._store)
+        try:
+            data = pickle.dumps(value, PROTOCOL, buffer_callback=only_small)
+        except Large:
+            data = envelope.pack(partial(envelope.dumps, value), self._store)
+        else:
+            if len(data) > LARGE:
+                data = envelope.seal(data, (), self._store)
         return data
 
     def _dump_for_view(self, value: object) -> bytes:

@@ -252,7 +252,7 @@ def slot_size(total: int) -> int:
     return max(SMALLEST, 1 << (total - 1).bit_length())
 
 
-SMALLEST = 128 * 1024
+SMALLEST = 64 * 1024
 
 
 def _pages(total: int) -> int:

@@ -63,7 +63,7 @@ class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
     """cloudpickle's pickler, with the globals of functions where the manual says."""
 
     def __init__(self, file: io.BytesIO, refer: Refer | None = None, apart: Apart | None = None) -> None:
-        super().__init__(file, protocol=5, buffer_callback=None if apart is None else apart.append)
+        super().__init__(file, protocol=5, buffer_callback=apart)
         if apart is not None:
             apart.equip(self)
         self._refer = refer

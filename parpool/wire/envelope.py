@@ -68,8 +68,25 @@ Take = Callable[[str, int, int, int], memoryview]
 # Sealing --------------------------------------------------------------------------------------------------
 
 
+#: Bytes of a pickle, or of a buffer, below which nobody thinks about where to put it.
+LARGE = 64 * 1024
+
+
+class Large(Exception):
+    """There is something in it for :func:`pack` to care about."""
+
+
+def only_small(buffer: Any) -> bool:
+    """A callback for the pickles of most calls: it keeps buffers in the pickle. Raises Large for one that is not small."""
+    # To collect them, here, would cost each call a list, and those with a small array an envelope.
+    view = memoryview(buffer)
+    if view.nbytes >= LARGE or view.readonly:
+        raise Large
+    return True
+
+
 class Apart(list[Any]):
-    """The buffers that a pickler leaves out: its ``append`` is the callback for that.
+    """The large buffers that a pickler leaves out: this is the callback for that.
 
     ``thaw``: let arrays that cannot be written to travel as though they could, as they do in pickles of old.
     """
@@ -77,9 +94,20 @@ class Apart(list[Any]):
     def __init__(self, thaw: bool = False) -> None:
         super().__init__()
         self.thaw = thaw
+        self.frozen = False  #: there are some that cannot be written to
+
+    def __call__(self, buffer: Any) -> bool:
+        """Shall this one stay in the pickle?"""
+        view = memoryview(buffer)
+        if view.readonly:
+            self.frozen = True
+        if view.nbytes < LARGE or not (view.c_contiguous or view.f_contiguous):  # pickle has a word on the latter
+            return True
+        self.append(buffer)
+        return False
 
     def equip(self, pickler: Any) -> None:
-        """Make ready a pickler, which was made with this one's ``append``."""
+        """Make ready a pickler, which was made with this for its callback."""
         if self.thaw:
             pickler.dispatch_table = {**getattr(pickler, "dispatch_table", copyreg.dispatch_table), **_thawing()}
 
@@ -87,9 +115,9 @@ class Apart(list[Any]):
 def dumps(value: object, apart: Apart | None = None) -> bytes:
     """Plain pickle."""
     if apart is None or not apart.thaw:
-        return pickle.dumps(value, PROTOCOL, buffer_callback=None if apart is None else apart.append)
+        return pickle.dumps(value, PROTOCOL, buffer_callback=apart)
     with io.BytesIO() as file:
-        pickler = pickle.Pickler(file, PROTOCOL, buffer_callback=apart.append)
+        pickler = pickle.Pickler(file, PROTOCOL, buffer_callback=apart)
         apart.equip(pickler)
         pickler.dump(value)
         return file.getvalue()
@@ -99,25 +127,15 @@ def pack(dump: Callable[[Apart | None], bytes], store: Store | None, lent: bool 
     """The payload for what ``dump`` pickles."""
     apart = Apart()
     stream = dump(apart)
-    return seal(stream, apart, dump, store, lent) if apart or len(stream) > LARGE else stream
-
-
-#: Bytes of a pickle, or of a buffer, below which nobody thinks about where to put it.
-LARGE = 64 * 1024
-
-
-def seal(
-    stream: bytes, found: Sequence[Any], dump: Callable[[Apart | None], bytes], store: Store | None, lent: bool = False
-) -> Any:
-    """The payload of a pickle, and of the buffers that ``dump`` has left out of it."""
-    try:
-        buffers = [each.raw() for each in found]
-    except BufferError:
-        return dump(None)  # of a class's own that is not contiguous: as pickle has it
-    if any([each.readonly for each in buffers]):
+    if apart.frozen:
         apart = Apart(thaw=True)
         stream = dump(apart)
-        buffers = [each.raw() for each in apart]
+    return seal(stream, apart, store, lent) if apart or len(stream) > LARGE else stream
+
+
+def seal(stream: bytes, found: Sequence[Any], store: Store | None, lent: bool = False) -> Any:
+    """The payload of a pickle, and of the buffers that were left out of it."""
+    buffers = [each.raw() for each in found]
     threshold = None if store is None else store.threshold
     if store is not None and threshold is not None:
         large = [each for each in buffers if each.nbytes >= threshold]

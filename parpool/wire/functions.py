@@ -352,7 +352,7 @@ class _ReferencePickler(pickle.Pickler):
     """A plain pickler, except that code of ``__main__`` goes as a reference that an engine can ask about."""
 
     def __init__(self, file: io.BytesIO, book: FunctionBook, apart: Apart | None) -> None:
-        super().__init__(file, PROTOCOL, buffer_callback=None if apart is None else apart.append)
+        super().__init__(file, PROTOCOL, buffer_callback=apart)
         if apart is not None:
             apart.equip(self)
         self._book = book

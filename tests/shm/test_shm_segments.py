@@ -337,7 +337,7 @@ def test_a_region_of_others_is_not_opened(segments: Segments, session: Session) 
 
 
 def test_sizes_of_slots() -> None:
-    assert [slot_size(n) for n in (1, 131072, 131073, 2**20, 2**20 + 1)] == [2**17, 2**17, 2**18, 2**20, 2**21]
+    assert [slot_size(n) for n in (1, 65536, 65537, 2**20, 2**20 + 1)] == [2**16, 2**16, 2**17, 2**20, 2**21]
 
 
 def test_a_hold_is_bytes_to_others(segments: Segments) -> None:

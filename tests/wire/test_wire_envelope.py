@@ -12,7 +12,20 @@ import pytest
 
 from parpool.errors import SerializationError
 from parpool.wire import envelope
-from parpool.wire.envelope import MARK, Apart, Opened, Unopened, any_in, dumps, load, pack, received, seal
+from parpool.wire.envelope import (
+    LARGE,
+    MARK,
+    Apart,
+    Large,
+    Opened,
+    Unopened,
+    any_in,
+    dumps,
+    load,
+    only_small,
+    pack,
+    received,
+)
 
 numpy = pytest.importorskip("numpy")
 
@@ -56,20 +69,20 @@ def travel(value: Any, shelf: Shelf | None) -> Any:
 
 
 ARRAYS = {
-    "floats": numpy.arange(1000.0),
+    "floats": numpy.arange(10_000.0),
     "few": numpy.arange(3.0),
     "none": numpy.empty(0),
-    "fortran": numpy.asfortranarray(numpy.arange(600.0).reshape(20, 30)),
-    "strided": numpy.arange(2000.0)[::2],
-    "transposed": numpy.arange(2000.0).reshape(40, 50).T,
-    "structured": numpy.zeros(300, [("a", "i4"), ("b", "f8")]),
-    "text": numpy.array(["abc", "de"] * 300),
+    "fortran": numpy.asfortranarray(numpy.arange(12_000.0).reshape(100, 120)),
+    "strided": numpy.arange(20_000.0)[::2],
+    "transposed": numpy.arange(20_000.0).reshape(100, 200).T,
+    "structured": numpy.zeros(9000, [("a", "i4"), ("b", "f8")]),
+    "text": numpy.array(["abc", "de"] * 9000),
     "dates": numpy.arange("2000-01-01", "2002-01-01", dtype="datetime64[D]"),
     "objects": numpy.array([{"a": 1}, None, "x"] * 100, dtype=object),
     "zero-dimensional": numpy.array(5),
-    "complex": numpy.arange(500) * 1j,
-    "big-endian": numpy.arange(1000, dtype=">i8"),
-    "masked": numpy.ma.masked_less(numpy.arange(1000.0), 10),
+    "complex": numpy.arange(9000) * 1j,
+    "big-endian": numpy.arange(10_000, dtype=">i8"),
+    "masked": numpy.ma.masked_less(numpy.arange(10_000.0), 10),
 }
 
 
@@ -85,7 +98,7 @@ def test_arrays_arrive_equal_and_writable(name: str, store: str) -> None:
     assert back[0].flags.f_contiguous == pickle.loads(pickle.dumps(array_)).flags.f_contiguous
 
 
-@pytest.mark.parametrize("size", [3, 1000])
+@pytest.mark.parametrize("size", [3, 10_000])
 @pytest.mark.parametrize("store", [True, False])
 def test_what_could_not_be_written_to_can_be_where_it_arrives(size: int, store: bool) -> None:
     frozen, open_ = numpy.arange(float(size)), numpy.arange(float(size))
@@ -97,11 +110,11 @@ def test_what_could_not_be_written_to_can_be_where_it_arrives(size: int, store: 
 
 def test_large_ones_are_put_apart_and_small_ones_are_not() -> None:
     shelf = Shelf()
-    payload = pack(partial(dumps, [numpy.zeros(1000), numpy.ones(10), numpy.ones(2000)]), shelf)
+    payload = pack(partial(dumps, [numpy.zeros(10_000), numpy.ones(10), numpy.ones(20_000)]), shelf)
     assert payload.startswith(MARK) and len(payload) < 1000
-    assert [len(each) for each in shelf.content] == [8000 + 16000]
+    assert [len(each) for each in shelf.content] == [80_000 + 160_000]
     opened = received(payload, shelf.take)
-    assert len(opened) == len(payload) + 24000
+    assert len(opened) == len(payload) + 240_000
     assert opened.place == ("somewhere", 0, 7)
     value = load(opened)
     value[0][:] = 5
@@ -121,7 +134,7 @@ def test_large_pickles_without_buffers_are_put_apart_as_a_whole(value: Any) -> N
 
 
 def test_a_large_pickle_goes_with_its_buffers() -> None:
-    shelf, value = Shelf(), [b"x" * 200_000, numpy.arange(1000.0), numpy.arange(3.0)]
+    shelf, value = Shelf(), [b"x" * 200_000, numpy.arange(10_000.0), numpy.arange(3.0)]
     payload = pack(partial(dumps, value), shelf)
     back = load(received(payload, shelf.take))
     assert len(payload) < 500 and len(shelf.content) == 1
@@ -138,7 +151,7 @@ def test_what_is_small_stays_a_plain_pickle() -> None:
 def test_it_is_lent_as_it_is_told() -> None:
     shelf = Shelf()
     for lent in (True, False):
-        pack(partial(dumps, numpy.zeros(1000)), shelf, lent)
+        pack(partial(dumps, numpy.zeros(10_000)), shelf, lent)
     assert shelf.lent == [True, False]
 
 
@@ -146,7 +159,7 @@ class Holey:
     """Gives a buffer that is not contiguous, which no pickle can hold."""
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return bytes, (pickle.PickleBuffer(memoryview(bytes(1000))[::2]),)
+        return bytes, (pickle.PickleBuffer(memoryview(bytes(200_000))[::2]),)
 
 
 def test_a_buffer_with_holes_is_refused_as_by_pickle() -> None:
@@ -155,7 +168,7 @@ def test_a_buffer_with_holes_is_refused_as_by_pickle() -> None:
 
 
 def test_what_cannot_be_opened_is_an_error_when_it_is() -> None:
-    payload = pack(partial(dumps, numpy.zeros(1000)), Shelf())
+    payload = pack(partial(dumps, numpy.zeros(10_000)), Shelf())
     for broken, take in ((payload, None), (MARK + b"\xff", None), (payload, no_longer), (payload[:-3], Shelf().take)):
         arrived = received(broken, take)
         assert type(arrived) is Unopened and len(arrived) == 0
@@ -168,14 +181,14 @@ def no_longer(path: str, slot: int, generation: int, size: int) -> memoryview:
 
 
 def test_envelopes_are_found_in_messages() -> None:
-    payload = pack(partial(dumps, numpy.zeros(1000)), Shelf())
+    payload = pack(partial(dumps, numpy.zeros(10_000)), Shelf())
     assert any_in([b"before" + payload + b"behind"]) and any_in([b"header", b"frame", payload])
     assert not any_in([b"header"]) and not any_in([b"header", b"a frame that tells of" + MARK])
 
 
 def test_opened_twice_it_is_the_same_memory() -> None:
     shelf = Shelf()
-    opened = Opened(pack(partial(dumps, numpy.zeros(1000)), shelf), shelf.take)
+    opened = Opened(pack(partial(dumps, numpy.zeros(10_000)), shelf), shelf.take)
     one, other = opened.load(), opened.load()
     one[0] = 1
     assert one is not other and other[0] == 1
@@ -183,15 +196,24 @@ def test_opened_twice_it_is_the_same_memory() -> None:
 
 def test_the_second_attempt_of_a_pickle_forgets_the_first() -> None:
     apart = Apart()
-    stream = dumps(numpy.zeros(1000), apart)
-    assert len(apart) == 1
-    frozen = numpy.zeros(1000)
+    dumps([numpy.zeros(9000), numpy.zeros(10)], apart)
+    assert len(apart) == 1 and not apart.frozen
+    frozen = numpy.zeros(9000)
     frozen.flags.writeable = False
-    found: list[Any] = []
-    stream = pickle.dumps(frozen, 5, buffer_callback=found.append)
+    dumps(frozen, apart)
+    assert len(apart) == 2 and apart.frozen
     shelf = Shelf()
-    sealed = seal(stream, found, partial(dumps, frozen), shelf)
-    assert load(received(sealed, shelf.take)).flags.writeable and len(shelf.content) == 1
+    assert load(received(pack(partial(dumps, frozen), shelf), shelf.take)).flags.writeable and len(shelf.content) == 1
+
+
+def test_most_calls_have_only_small_things() -> None:
+    for value in (5, "x", numpy.zeros(10)):
+        assert pickle.dumps(value, 5, buffer_callback=only_small) == pickle.dumps(value, 5)
+    frozen = numpy.zeros(10)
+    frozen.flags.writeable = False
+    for value in (numpy.zeros(LARGE), frozen):
+        with pytest.raises(Large):
+            pickle.dumps(value, 5, buffer_callback=only_small)
 
 
 def test_the_mark_is_none_of_pickles() -> None:
