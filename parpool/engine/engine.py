@@ -21,9 +21,8 @@ import msgspec
 
 from .. import __version__
 from ..errors import ProtocolError, TaskTimeout
-from ..options import EngineSettings, SegmentSettings
+from ..options import EngineSettings
 from ..shm.recorder import Recorder
-from ..shm.segments import Segments
 from ..wire import reference
 from ..wire.failure import pack_failure
 from ..wire.messages import (
@@ -87,12 +86,9 @@ class Engine:
         reference.resolve_hook = self.namespace.evaluate
         verbs.use(self.namespace.names)
         verbs.forget = self.namespace.forget
-        memory = settings.memory
-        shared = Segments(memory, settings.uid, SegmentSettings.from_environment(), False) if memory else None
-        self._runner = Runner(self.namespace, self._recorder, self, shared)
+        self._runner = Runner(self.namespace, self._recorder, self, settings)
         self._warden = Warden(self, self._mail, settings)
-        if shared is not None:
-            self._warden.chore, shared.on_kept = shared.trim, self._warden.wake
+        self._runner.let_trim(self._warden)
         signal.signal(signal.SIGINT, self._on_interrupt)
         if self._mail.lasting:
             signal.signal(signal.SIGTERM, lambda signum, frame: self.end_by_signal(signum))

@@ -13,6 +13,7 @@ from time import time
 from typing import TYPE_CHECKING, Any
 
 from ..errors import TaskTimeout, UnmetDependency
+from ..options import EngineSettings, SegmentSettings
 from ..shm.leases import Leases
 from ..shm.recorder import Recorder
 from ..shm.segments import Segments
@@ -27,6 +28,7 @@ from .output import Capture
 
 if TYPE_CHECKING:
     from .engine import Engine
+    from .warden import Warden
 
 _forks = 0  #: how many forks lie between the first process of all and this one
 
@@ -43,14 +45,20 @@ if hasattr(os, "register_at_fork"):
 class Runner:
     """Runs calls in the thread that asks it to."""
 
-    def __init__(self, namespace: Namespace, recorder: Recorder, engine: Engine, store: Segments | None) -> None:
+    def __init__(self, namespace: Namespace, recorder: Recorder, engine: Engine, settings: EngineSettings) -> None:
         self._namespace = namespace
         self._recorder = recorder
         self._engine = engine
         self._forks = _forks
-        self._store = store
+        memory = settings.memory
+        self._store = Segments(memory, settings.uid, SegmentSettings.from_environment(), False) if memory else None
         self._leases = Leases()
         self._taken: tuple[str, int, int] | None = None  #: the shared memory that the arguments lie in
+
+    def let_trim(self, warden: Warden) -> None:
+        """Let the second thread give back the memory that nobody needs."""
+        if self._store is not None:
+            warden.chore, self._store.on_kept = self._store.trim, warden.wake
 
     def run(self, call: Call) -> float:
         """Run a task and report what came of it; gives the time at its end."""
