@@ -138,6 +138,7 @@ class Clients:
         door.facts = hello.facts
         door.keep = self._keep if hello.keep is None else hello.keep
         door.here = True
+        self._station.journal.back(door.number)
         self._station.away.pop(address, None)
         self._station.pulse.watch(address)
         door.turn, door.heard = hello.turn, 0
@@ -167,6 +168,8 @@ class Clients:
         self._station.away[address] = None
         if not door.keep:
             self._drop_tasks(door)
+        else:
+            self._station.journal.kept(door.number, door.name, False)
         gone = [each for each in self if not each.here]
         for each in gone[: max(0, len(gone) - LOST_KEPT)]:
             self._remove(each)
@@ -176,7 +179,22 @@ class Clients:
         door.close()
         if not keep:
             self._drop_tasks(door)
+        elif any(task.door is door for task in self._station.scheduler.tasks.values()):
+            self._station.journal.kept(door.number, door.name, True)
         self._remove(door)
+
+    def absent(self, number: int, name: str, left: bool) -> Door | None:
+        """A door for a client of the time before that is not here, for what it has left; None where it is here."""
+        door = Door(name, number, self._station.hall)
+        if left:
+            door.close()
+        elif number in self._numbers or door.address in self.by_address:
+            return None
+        else:
+            door.here, door.keep = False, True
+            self.by_address[door.address] = self._numbers[number] = door
+            self._station.away[door.address] = None
+        return door
 
     def _drop_tasks(self, door: Door) -> None:
         scheduler = self._station.scheduler

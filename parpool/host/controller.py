@@ -28,6 +28,7 @@ from ..wire.messages import PROTOCOL
 from .clients import Clients
 from .far_hub import FarHub
 from .journal import Journal
+from .left import LeftBehind
 from .outside import heard_outside
 from .ports import Ports
 from .questions import Questions
@@ -83,6 +84,7 @@ class Controller:
             station.start()
             self.journal.begin(past)
             station.follow(past)
+            self.left = LeftBehind(self, past)
             undo.callback(self._remove_files)
             self._write_files(session)
             self._undo = undo.pop_all()
@@ -116,6 +118,7 @@ class Controller:
                 station.beat()
                 self.journal.settle(station.scheduler.engines)
                 self.questions.look()
+                self.left.look()
                 look()
         log.info("the controller ends: %s", self._over)
 

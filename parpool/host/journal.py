@@ -8,6 +8,7 @@ time before the newer one, so both together stay small.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 FULL = 8 * 2**20  #: bytes of a file after which the other one is begun
+KEPT = 4096  #: clients whose tasks go on without them
+_NAME = re.compile("[A-Za-z0-9_-]{1,64}")
 OVER = 1 << 16  #: tasks that engines took with them, and that are still told of in later files
 
 
@@ -30,6 +33,8 @@ class Past:
     parts: dict[int, dict[int, tuple[int, int]]] = field(default_factory=dict)
     #: of a task, or a part, that an engine took with it: that engine, and the first item that had not begun there
     over: dict[int, tuple[int, int]] = field(default_factory=dict)
+    #: clients whose tasks are to go on without them, by number: name, and whether they have left for good
+    kept: dict[int, tuple[str, bool]] = field(default_factory=dict)
     cuts: dict[int, int] = field(default_factory=dict)  #: of a task, or a part, that was cut: the first item that went
 
 
@@ -43,6 +48,7 @@ class Journal:
         self._size = 0
         self._engines: dict[int, str] = {}  #: lines of those that serve
         self._over: dict[int, tuple[int, int]] = {}  #: as in :class:`Past`, the last ones
+        self._kept: dict[int, str] = {}  #: lines of clients whose tasks go on
         self._turned = False
         self.failed: str = ""  #: why nothing is written any more
 
@@ -60,6 +66,7 @@ class Journal:
         self._turn = self._paths.index(written[-1]) if written else 0
         self._engines = {id: _joined(id, *engine) for id, engine in past.engines.items()}
         self._over = dict(past.over)
+        self._kept = {number: _kept(number, *client) for number, client in past.kept.items()}
         self._open(os.O_APPEND)
 
     def _written(self) -> list[Path]:
@@ -80,6 +87,20 @@ class Journal:
         """It does not any more."""
         if self._engines.pop(id, None) is not None:
             self._write(f"L {id}\n")
+
+    def kept(self, number: int, name: str, left: bool) -> None:
+        """A client is gone, and its tasks go on."""
+        if not _NAME.fullmatch(name):
+            return
+        self._kept[number] = line = _kept(number, name, left)
+        if len(self._kept) > KEPT:
+            del self._kept[next(iter(self._kept))]
+        self._write(line)
+
+    def back(self, number: int) -> None:
+        """It is here again, or has no tasks any more."""
+        if self._kept.pop(number, None) is not None:
+            self._write(f"B {number}\n")
 
     def over(self, id: int, ends: Mapping[int, int]) -> None:
         """An engine was lost, and what these tasks, or parts, had before the named items is over."""
@@ -118,8 +139,7 @@ class Journal:
                     if task.whole is not None:
                         self.part(task.id, task.whole, task.first, task.count)
                 self._write(f"G {id} {' '.join(map(str, engine.held))}\n")
-            for task, (id, end) in self._over.items():
-                self._write(f"X {id} {task} {end}\n")
+            self._write("".join(f"X {id} {task} {end}\n" for task, (id, end) in self._over.items()))
 
     def close(self, remove: bool) -> None:
         """Close the file; ``remove``: there is nothing to be followed."""
@@ -141,7 +161,7 @@ class Journal:
         else:
             other = self._paths[1 - self._turn]
             self._write(f"V {_generation(other) + 1 if other.exists() else 0}\n")
-        for line in self._engines.values():
+        for line in (*self._engines.values(), *self._kept.values()):
             self._write(line)
 
     def _write(self, line: str) -> None:
@@ -168,6 +188,10 @@ def _joined(id: int, uid: str, pid: int, hostname: str) -> str:
     return f"J {id} {uid} {pid} {'_'.join(hostname.split()) or '-'}\n"
 
 
+def _kept(number: int, name: str, left: bool) -> str:
+    return f"K {number} {name} {int(left)}\n"
+
+
 def _read(path: Path, past: Past) -> None:
     with open(path, encoding="utf-8", errors="replace") as file:
         for line in file:
@@ -182,6 +206,10 @@ def _read(path: Path, past: Past) -> None:
                 elif what == "Q":
                     for task in rest:
                         past.given.pop(int(task), None)
+                elif what == "K":
+                    past.kept[int(id)] = rest[0], rest[1] == "1"
+                elif what == "B":
+                    past.kept.pop(int(id), None)
                 elif what == "X":
                     numbers = list(map(int, rest))
                     past.over.update(

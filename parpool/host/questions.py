@@ -10,13 +10,13 @@ from .. import __version__
 from ..hub.records import PENDING
 from ..wire.requests import SHIFT, Definition
 from .doors import Door
+from .left import BACK
 
 if TYPE_CHECKING:
     from .controller import Controller
 
 Reply = Callable[..., None]
 
-BACK = 60.0  #: seconds that clients have to come back to a controller that follows another one
 #: What the store answers.
 TO_STORE = frozenset({"history", "query", "records", "status", "purge", "purge_everything", "request"})
 #: What a hub in a process of its own answers besides: that it has heard all that was said before.

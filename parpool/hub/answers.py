@@ -93,13 +93,21 @@ class Answers:
         ids = queries.read_ids(about)
         rows = {self._name(row.id): row for some in self._rows(ids) for row in some}
         queries.check_requests(ids, rows, [id for id in ids if id in rows and rows[id].ended is None])
+        return self._requests_of([rows[id] for id in ids])
+
+    def _unfinished(self, about: dict[str, Any]) -> list[dict[str, Any]]:
+        rows = [row for some in self._rows(queries.read_ids(about)) for row in some if row.ended is None]
+        return self._requests_of(rows)
+
+    def _requests_of(self, some: list[Any]) -> list[dict[str, Any]]:
+        rows = {self._name(row.id): row for row in some}
         keys = sorted({row.function for row in rows.values() if row.function is not None})
         blobs: dict[bytes, bytes | None] = {}
         for start in range(0, len(keys), FEW):
             statement = sa.select(_functions.key, _functions.blob).where(_functions.key.in_(keys[start : start + FEW]))
             blobs.update((row.key, row.blob) for row in self._connection.execute(statement))
         requests = []
-        for record in self._records_of([rows[id] for id in ids], {"request"}):
+        for record in self._records_of(some, {"request"}):
             row = rows[record["msg_id"]]
             kind, count, weight, retries, limit, targets, policy = record["terms"]
             blob = blobs.get(row.function)
@@ -142,6 +150,7 @@ class Answers:
         "records": _records,
         "status": _status,
         "request": _request,
+        "unfinished": _unfinished,
         "engines": _list_engines,
     }
 

@@ -111,6 +111,13 @@ class MemoryStore(Shelf):
         ids = queries.read_ids(about)
         known = self._some(ids)
         queries.check_requests(ids, known, [id for id in known if not known[id].ended])
+        return self._requests_of(ids, known)
+
+    def _unfinished(self, about: dict[str, Any]) -> list[dict[str, Any]]:
+        known = self._some(queries.read_ids(about))
+        return self._requests_of([id for id in known if not known[id].ended], known)
+
+    def _requests_of(self, ids: list[str], known: dict[str, Known]) -> list[dict[str, Any]]:
         requests = []
         for id in ids:
             task = known[id].task
@@ -168,6 +175,7 @@ class MemoryStore(Shelf):
         "records": _records,
         "status": _status,
         "request": _request,
+        "unfinished": _unfinished,
         "purge": _purge,
         "purge_everything": _purge_everything,
         "engines": _list_engines,

@@ -104,6 +104,8 @@ class Store(Protocol):
         ``request``  {ids}. For each id a dict of what it takes to submit that task again: ``msg_id, function`` (key),
         ``blob, name, payload, kind, count, weight, retries, limit, targets, policy``.
 
+        ``unfinished``  {ids}. The same of those of them that are pending.
+
         ``purge``  {ids: [msg_id] or "all", targets: [engine id], clients: [uuid]}. Forgets the tasks for which all
         that is given holds; how many. Those that are pending are not forgotten: to name one is an error.
 

@@ -312,10 +312,10 @@ def test_a_client_that_says_anything(rig: Rig, raw: RawClient) -> None:
 def test_an_engine_that_says_anything(rig: Rig, context: Any) -> None:
     engine = RawEngine(context, rig.fields("engine")["addresses"])
     until(lambda: len(rig.ids()) == 2)
-    for header in some_of_schema(messages.FromEngine, 3000):
+    for header in some_of_schema(messages.FromEngine, 1500):
         if not isinstance(messages.from_engine(header), messages.Farewell):
             engine.say(header, b"a frame")
-    for header in some_of_schema(messages.FromControl, 3000):
+    for header in some_of_schema(messages.FromControl, 1500):
         engine.order(header)
     engine.say(fill(messages.Farewell, failure=b"junk"))
     until(lambda: len(rig.ids()) == 1)

@@ -261,6 +261,34 @@ def test_parts_are_carried_over(tmp_path: Path, full: int) -> None:
     assert past.given[5] == 0 and past.given[105] == 1
 
 
+def test_what_is_over_and_who_is_gone(tmp_path: Path, full: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told on, through all turns and by each controller to the next, up to a bound."""
+    monkeypatch.setattr(journals, "OVER", 5)
+    journal = begun(tmp_path)
+    journal.over(3, {71: 1, 72: 9})
+    journal.over(3, {})
+    journal.kept(20, "a" * 32, True)
+    journal.kept(21, "b" * 32, False)
+    journal.kept(22, "c" * 32, False)
+    journal.kept(23, "two words\nG 0 1", True)
+    journal.back(22)
+    for _ in range(3):
+        for id in range(1000, 1100):
+            journal.given(2, [id])
+            journal.settle({})
+        past = read(tmp_path)
+        assert past.over == {71: (3, 1), 72: (3, 9)} and past.next == 4
+        assert past.kept == {20: ("a" * 32, True), 21: ("b" * 32, False)}
+        journal.close(remove=False)
+        journal = begun(tmp_path)
+    journal.over(4, {id: 1 for id in range(100, 105)})
+    for id in range(1000, 1200):
+        journal.given(2, [id])
+        journal.settle({})
+    journal.close(remove=False)
+    assert read(tmp_path).over == {id: (4, 1) for id in range(100, 105)}
+
+
 # A disk that is full ----------------------------------------------------------------------------------------------
 
 

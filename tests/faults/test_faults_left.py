@@ -1,0 +1,47 @@
+"""What clients have left behind, and a controller that is killed before it is done."""
+
+from __future__ import annotations
+
+from collections import Counter
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fault_rig import MakeRig, begun, ends_of, let_go, lines, until
+from fault_tasks import add, noted, wait_for
+
+from parpool import TaskAborted
+
+pytestmark = pytest.mark.skipif(not find_spec("sqlalchemy"), reason="no SQLAlchemy")
+
+COUNT = 50
+
+
+def test_what_a_client_has_left_behind_outlasts_the_controller(make_rig: MakeRig, tmp_path: Path) -> None:
+    """Its database knows what it takes; each task runs once, and others may have what comes of it."""
+    rig = make_rig(2, db=f"sqlite:///{tmp_path / 'tasks.db'}")
+    running, path, other = tmp_path / "running", tmp_path / "ran", rig.connect()
+    view = other.load_balanced_view()
+    done = view.apply_async(add, 1, 2)
+    assert ends_of([done]) == [3]
+    results: list[Any] = [view.apply_async(wait_for, str(running), n) for n in range(2)]
+    results += [view.apply_async(noted, str(path), n) for n in range(COUNT)]
+    results.append(view.map_async(noted, [str(path)] * 20, range(COUNT, COUNT + 20), chunksize=5))
+    names = [name for result in results for name in result.msg_ids]
+    view.set_flags(after=results[0])
+    depends = view.apply_async(add, 3, 4).msg_ids
+    begun(running, 2)
+    other.close(keep=True)
+    until(lambda: not rig.status()["hub"]["backlog"])
+    for _ in range(2):
+        rig.restart_controller()
+        until(lambda: rig.status()["tasks"] >= COUNT + 2)
+    let_go(running)
+    ends = ends_of(rig.client.get_result(name) for name in names)
+    flat = [each for end in ends for each in (end if isinstance(end, list) else [end])]
+    assert flat[:2] == [0, 1] and sorted(flat[2:]) == list(range(COUNT + 20))
+    assert Counter(lines(path)) == Counter(map(str, range(COUNT + 20))) and sorted(lines(running)) == ["0", "1"]
+    assert isinstance(ends_of([rig.client.get_result(depends[0])])[0], TaskAborted)
+    assert rig.client.get_result(done.msg_ids[0]).get(5) == 3
+    until(lambda: rig.status()["tasks"] == 0)
