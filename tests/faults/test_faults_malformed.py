@@ -1,4 +1,4 @@
-"""100,000 frames that nobody would send, to the ports of one live controller: none crashes it, all are counted."""
+"""100,000 frames that nobody would send, to each of the ports of one live controller: none crashes it, all are counted."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from parpool.status import ERROR, OK, OVERTIME, UNMET
 from parpool.wire import messages, requests
 from parpool.wire.messages import PROTOCOL, MalformedFrame
 
-COUNT = 25_000  #: frames for each of the four ports
+COUNT = 100_000  #: frames for each of the four ports
 FROM_SCHEMA = 1_000  #: of those, made from the schema of that port; as many from that of others
-RANDOM = 8_000  #: and that are just bytes; the rest are damaged messages
+RANDOM = 30_000  #: and that are just bytes; the rest are damaged messages
 SENDERS = 5
 GROWTH = 64  #: MB that the controller may have grown by all that
 
