@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from real_cluster import RealCluster, at_gate, fail, real_cluster, until
 
-from parpool import Client, ParpoolError, Pool, TaskAborted, __version__
+from parpool import Client, ParpoolError, Pool, __version__
 from parpool.net.sockets import have_ipc
 
 pytestmark = pytest.mark.skipif(not have_ipc(), reason="a cluster on local sockets")
@@ -215,68 +215,3 @@ def test_what_has_not_ended_is_not_forgotten(rc: Client, other: Client, gate: Pa
     assert rc.hub_history() == runs.msg_ids
     gate.touch()
     assert runs.get(20) == str(gate)
-
-
-# Results of others -----------------------------------------------------------------------------------------------
-
-
-def test_a_result_of_another_client(rc: Client, other: Client, gate: Path) -> None:
-    done, bad = rc[0].apply_async(divmod, 7, 2), rc[0].apply_async(fail, "over there")
-    runs = rc[1].apply_async(at_gate, str(gate))
-    done.get(20)
-    begun(gate)
-    assert other.get_result(done.msg_ids[0]).get(20) == (3, 1)
-    fetched = other.get_result(runs.msg_ids[0])
-    assert not fetched.ready() and fetched.msg_ids == runs.msg_ids
-    with pytest.raises(LookupError, match="over there"):
-        other.get_result(bad.msg_ids[0]).get(20)
-    gate.touch()
-    assert fetched.get(20) == str(gate) and fetched.metadata["engine_id"] == 1
-    with pytest.raises(KeyError, match="nobody"):
-        other.get_result("nobody_1")
-
-
-def test_a_map_of_another_client(rc: Client, other: Client) -> None:
-    view = rc.load_balanced_view()
-    assert list(view.imap(abs, range(-4, 0), chunksize=4)) == [4, 3, 2, 1]
-    assert view.map_sync(abs, range(-4, 0), chunksize=4) == [4, 3, 2, 1]
-    assert [other.get_result(name).get(20) for name in rc.hub_history()] == [[4, 3, 2, 1]] * 2
-
-
-def test_what_it_has_printed(rc: Client, other: Client) -> None:
-    result = rc[0].apply_async(print, "hello from", "there")
-    result.get(20)
-    fetched = other.get_result(result.msg_ids[0])
-    fetched.get(20)
-    assert fetched.stdout == "hello from there\n"
-
-
-def test_a_result_that_was_forgotten(rc: Client, other: Client, gate: Path) -> None:
-    runs = rc[0].apply_async(at_gate, str(gate))
-    begun(gate)
-    fetched = other.get_result(runs.msg_ids[0])
-    runs.abort()
-    gate.touch()
-    runs.get(20)
-    assert fetched.get(20) == str(gate)
-    rc.purge_everything()
-    with pytest.raises(KeyError):
-        other.get_result(runs.msg_ids[0])
-
-
-def test_a_task_that_was_taken_back(rc: Client, other: Client, gate: Path) -> None:
-    runs = [rc[n].apply_async(at_gate, f"{gate}{n}") for n in (0, 1)]
-    for n in (0, 1):
-        begun(Path(f"{gate}{n}"))
-    waits = rc[0].apply_async(abs, -1)
-    until(lambda: sum(rc.queue_status(0)[name] for name in ("queue", "tasks")) == 2)
-    fetched = other.get_result(waits.msg_ids[0])
-    waits.abort()
-    with pytest.raises(TaskAborted):
-        waits.get(20)
-    with pytest.raises(TaskAborted):
-        fetched.get(20)
-    for n in (0, 1):
-        Path(f"{gate}{n}").touch()
-    for result in runs:
-        result.get(20)

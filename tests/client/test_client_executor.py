@@ -23,17 +23,6 @@ from parpool.client.executor import ViewExecutor
 from parpool.errors import CompositeError
 
 
-@pytest.fixture(scope="module")
-def rc() -> Iterator[Client]:
-    with Pool(2) as pool:
-        # Its threads and sockets are no test's leftover.
-        pool.apply_async(abs, (-1,), callback=lambda value: None).get()
-        with pytest.raises(CompositeError):
-            pool.client.send_apply_request(time.sleep, (30,), targets="all", task_timeout=0.05, block=True)
-        yield pool.client
-    pool.join()
-
-
 @pytest.fixture(params=["balanced", "one engine"])
 def executor(rc: Client, request: pytest.FixtureRequest) -> Iterator[ViewExecutor]:
     """Of a load-balanced view, and of one engine: both are to be the standard library's."""

@@ -13,21 +13,10 @@ from typing import Any
 
 import pytest
 
-from parpool import EngineLost, Pool, SerializationError, TaskTimeout
+from parpool import EngineLost, Pool, SerializationError
 from parpool.client.mapping import AHEAD, AHEAD_FIXED, LONGEST, SHORTEST, Feed, chunk_size, sliceable
 
 numpy = pytest.importorskip("numpy")
-
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[Pool]:
-    with Pool(2) as made:
-        assert len(made.client) == 2  # its threads and sockets are no test's leftover
-        made.map_async(abs, [-1] * 8, 1, callback=lambda value: None).get()
-        with pytest.raises(TaskTimeout):
-            made.map(time.sleep, [5, 5], 1, task_timeout=0.05)
-        yield made
-    made.join()
 
 
 def kind_and_repr(item: Any) -> tuple[str, str, str]:

@@ -9,7 +9,6 @@ import os
 import pickle
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +22,6 @@ from parpool.client.view import View
 from parpool.errors import CompositeError
 
 numpy = pytest.importorskip("numpy")
-
-
-@pytest.fixture(scope="module")
-def rc() -> Iterator[Client]:
-    with Pool(2) as pool:
-        # Its threads and sockets are no test's leftover.
-        pool.apply_async(abs, (-1,), callback=lambda value: None).get()
-        with pytest.raises(CompositeError):
-            pool.client.send_apply_request(time.sleep, (30,), targets="all", task_timeout=0.05, block=True)
-        yield pool.client
-    pool.join()
 
 
 def of_nothing() -> Any:

@@ -10,24 +10,12 @@ import pickle
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 
-from parpool import AsyncResult, Pool, TaskAborted, TaskTimeout
-
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[Pool]:
-    with Pool(2) as made:
-        assert len(made.client) == 2  # its threads and sockets are no test's leftover
-        made.map_async(abs, [-1] * 8, 1, callback=lambda value: None).get()
-        with pytest.raises(TaskTimeout):
-            made.map(time.sleep, [5, 5], 1, task_timeout=0.05)
-        yield made
-    made.join()
+from parpool import AsyncResult, Pool, TaskAborted
 
 
 def fail(text: str) -> None:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
+from sides import Keeping
 
 from parpool.net.heart import Heart, Pulse
 from parpool.net.sockets import Context, Poller, Router, have_ipc, keypair
@@ -72,32 +69,6 @@ def test_who_is_forgotten_is_not_asked() -> None:
 # The side that answers -----------------------------------------------------------------------------------------
 
 local = pytest.mark.skipif(not have_ipc(), reason="local sockets")
-
-
-class Keeping(Context):
-    """Its sockets live as long as it does."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.kept: list[Router] = []
-
-    def router(self, *args: Any, **kwargs: Any) -> Router:
-        self.kept.append(made := super().router(*args, **kwargs))
-        return made
-
-
-@pytest.fixture
-def context() -> Iterator[Context]:
-    made = Keeping()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def address() -> Iterator[str]:
-    folder = tempfile.mkdtemp(prefix="s-", dir="/tmp")
-    yield f"ipc://{folder}/heart"
-    shutil.rmtree(folder)
 
 
 def echoed(router: Router, name: bytes, data: bytes = b"", seconds: float = 5) -> bool:

@@ -2,64 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
+from sides import Keeping, await_message
 
-from parpool.net.sockets import DOWN, REFUSED, SHUT, UP, Context, Dealer, Monitor, Poller, Router, have_ipc, keypair
-
-
-class Keeping(Context):
-    """Its sockets live as long as it does, as those of hosts and engines do."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.kept: list[Router | Dealer] = []
-
-    def router(self, *args: Any, **kwargs: Any) -> Router:
-        self.kept.append(made := super().router(*args, **kwargs))
-        return made
-
-    def dealer(self, *args: Any, **kwargs: Any) -> Dealer:
-        self.kept.append(made := super().dealer(*args, **kwargs))
-        return made
-
-
-@pytest.fixture
-def context() -> Iterator[Context]:
-    made = Keeping()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def other() -> Iterator[Context]:
-    """The other side's."""
-    made = Keeping()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def address() -> Iterator[str]:
-    folder = tempfile.mkdtemp(prefix="s-", dir="/tmp")
-    yield f"ipc://{folder}/socket"
-    shutil.rmtree(folder)
-
-
-def await_message(socket: Router | Dealer, seconds: float = 5) -> object:
-    poller = Poller()
-    poller.add(socket)
-    assert poller.poll(seconds), "nothing arrived"
-    return socket.receive() if isinstance(socket, Router) else socket.receive(wait=False)
-
+from parpool.net.sockets import DOWN, REFUSED, SHUT, UP, Context, Monitor, Poller, have_ipc, keypair
 
 def await_refusals(router: Router, count: int) -> None:
     deadline = time.monotonic() + 10

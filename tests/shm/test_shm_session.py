@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from makers import end, maker
 
 from parpool import EngineStartError, Pool
 from parpool.shm import session as sessions
@@ -24,38 +23,6 @@ from parpool.shm.session import LONGEST_SOCKET_PATH, PREFIX, VARIABLE, Session, 
 def nowhere_in_particular(monkeypatch: pytest.MonkeyPatch) -> None:
     """As it is where the user names no folder."""
     monkeypatch.delenv(VARIABLE)
-
-
-@pytest.fixture
-def root(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A place of our own where sessions lie, with a short path."""
-    folder = tempfile.mkdtemp(prefix="s-", dir="/tmp")
-    monkeypatch.setattr(sessions, "roots", lambda: [folder])
-    yield Path(folder)
-    shutil.rmtree(folder)
-
-
-MAKER = """
-import os, sys
-from parpool.shm import session
-session.roots = lambda: sys.argv[1:]
-made = session.Session()
-print(made.folder, flush=True)
-sys.stdin.read()
-"""
-
-
-def maker(root: Path) -> tuple[subprocess.Popen[str], Path]:
-    """Another process with a session, which it holds until its input ends."""
-    command = [sys.executable, "-c", MAKER, str(root)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    return process, Path(process.stdout.readline().strip())
-
-
-def end(process: subprocess.Popen[str]) -> None:
-    process.kill()
-    process.communicate()
 
 
 # One session ------------------------------------------------------------------------------------------

@@ -1,0 +1,33 @@
+"""Engines that several files' tests have in common. All that they start later on has been started."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from parpool import Client, CompositeError, Pool, TaskTimeout
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Pool]:
+    """One of two engines."""
+    with Pool(2) as made:
+        assert len(made.client) == 2
+        made.map_async(abs, [-1] * 8, 1, callback=lambda value: None).get()
+        with pytest.raises(TaskTimeout):
+            made.map(time.sleep, [5, 5], 1, task_timeout=0.05)
+        yield made
+    made.join()
+
+
+@pytest.fixture(scope="module")
+def rc() -> Iterator[Client]:
+    """The client of a pool of two engines."""
+    with Pool(2) as pool:
+        pool.apply_async(abs, (-1,), callback=lambda value: None).get()
+        with pytest.raises(CompositeError):
+            pool.client.send_apply_request(time.sleep, (30,), targets="all", task_timeout=0.05, block=True)
+        yield pool.client
+    pool.join()
