@@ -69,9 +69,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 # The check ------------------------------------------------------------------------------------------
 
 
-# A shell lets what it starts in the background ignore Ctrl-C; the tests of it need it.
+# A shell lets what it starts in the background ignore Ctrl-C, and nohup the end of the terminal; the tests need both.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True, scope="module")
