@@ -182,13 +182,18 @@ def test_no_script(command: list[str], name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", __main__.COMMANDS)
 def test_a_script_with_the_name_of_a_command(name: str, tmp_path: Path) -> None:
-    for file in (name, f"{name}.py"):
-        (tmp_path / file).write_text(SCRIPT)
-    for arguments in ([f"./{name}"], [f"{name}.py"], ["-m", name], [str(tmp_path / name)], ["--retries", "2", name]):
-        assert program(*MODULE, *arguments, cwd=tmp_path).returncode == 7
-    assert program(*COMMAND, "run", name, cwd=tmp_path).returncode == 7
+    (tmp_path / name).write_text(SCRIPT)
+    assert program(*MODULE, f"./{name}", cwd=tmp_path).returncode == 7
     done = program(*MODULE, name, "--help", cwd=tmp_path)
     assert done.returncode == 0 and f"python -m parpool {name}" in done.stdout
+
+
+def test_the_ways_to_name_such_a_script(tmp_path: Path) -> None:
+    for file in ("start", "start.py"):
+        (tmp_path / file).write_text(SCRIPT)
+    for arguments in (["start.py"], ["-m", "start"], [str(tmp_path / "start")], ["--retries", "2", "start"]):
+        assert program(*MODULE, *arguments, cwd=tmp_path).returncode == 7
+    assert program(*COMMAND, "run", "start", cwd=tmp_path).returncode == 7
 
 
 def test_a_script_does_not_load_the_command_line(tmp_path: Path) -> None:

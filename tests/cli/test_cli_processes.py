@@ -21,7 +21,11 @@ from parpool import Client
 from parpool.engine.warden import ORPHANED, TOLD_TO_DIE
 from parpool.net import address
 
-pytestmark = [pytest.mark.skipif(os.name == "nt", reason="/proc and signals"), pytest.mark.timeout(120)]
+pytestmark = [
+    pytest.mark.skipif(os.name == "nt", reason="/proc and signals"),
+    pytest.mark.timeout(120),
+    pytest.mark.once,  # about processes: what a command line says is tested on each interpreter beside this
+]
 
 PARPOOL = [sys.executable, "-m", "parpool"]
 NOT_RUNNING = 3
