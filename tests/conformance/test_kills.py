@@ -26,7 +26,7 @@ def _passes(case: str, method: str, limit: float) -> None:
         assert (ended.status, ended.left, os.listdir(folder)) == (0, [], []), ended.report()
 
 
-@pytest.mark.parametrize("method", ["fork", "forkserver"])
+@pytest.mark.parametrize("method", ["fork", pytest.param("forkserver", marks=pytest.mark.once)])
 @pytest.mark.parametrize("case", ["kills_during_apply_async", "kills_during_imap_unordered"])
 def test_kills(case: str, method: str) -> None:
     _passes(case, method, 120)

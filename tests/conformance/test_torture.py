@@ -76,8 +76,14 @@ EXCLUDED = {
     # at the next start: nothing above it can help.
     ("too_few_file_descriptors", "forkserver"),
 }
-CASES = [(name, method) for name in SCRIPT_OF for method in METHODS if (name, method) not in EXCLUDED]
-IDS = [f"{method}-{name}" for name, method in CASES]
+#: What differs between interpreters under the other start methods, CPython's own tests look into: on each of them.
+ONCE = {"fork": (), "spawn": pytest.mark.once, "forkserver": pytest.mark.once}
+CASES = [
+    pytest.param(name, method, id=f"{method}-{name}", marks=ONCE[method])
+    for name in SCRIPT_OF
+    for method in METHODS
+    if (name, method) not in EXCLUDED
+]
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +104,7 @@ def _run(name: str, method: str) -> Ended:
     return scripts.run([str(SCRIPT_OF[name]), name], LIMITS.get(name, LIMIT), env=env, meanwhile=MEANWHILE.get(name))
 
 
-@pytest.mark.parametrize(("name", "method"), CASES, ids=IDS)
+@pytest.mark.parametrize(("name", "method"), CASES)
 def test_torture(name: str, method: str, endings: dict[tuple[str, str], Ended | BaseException]) -> None:
     ended = endings[name, method]
     if isinstance(ended, BaseException):
