@@ -24,7 +24,7 @@ class EngineSettings:
     host_pid: int = 0  #: the process whose end is the engine's end; 0: none on this machine
     lane: str = ""  #: path where it joins the host's lanes; empty: there are none
     recorder: str | None = None  #: path of its flight recorder; None: without one
-    memory: str = ""  #: folder for the memory that it shares; empty: it shares none
+    memory: str | None = ""  #: folder for the memory that it shares; None: one of its own; empty: it shares none
     # of one that was started by itself, and serves a controller:
     heart: str = ""  #: address where heartbeats come from; empty: it is a child of its host
     keys: tuple[bytes, bytes] = (b"", b"")  #: its own CURVE keys, public and secret
@@ -57,6 +57,7 @@ class EngineSettings:
             connection.server_key.encode(),
             lane=lane if near else "",
             recorder=os.path.join(os.path.dirname(lane), uid) if near else None,
+            memory=None if near else "",
             heart=addresses["heart"],
             keys=(connection.public_key.encode(), connection.secret_key.encode()),
             timeout=timeout,

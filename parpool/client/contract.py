@@ -10,6 +10,7 @@ from ..net.loop import Waitable
 from ..wire.functions import Function
 
 if TYPE_CHECKING:
+    from ..shm.leases import Leases
     from .call import ViewResult
     from .result import AsyncResult
 
@@ -48,6 +49,7 @@ class Link(Protocol):
     failure: BaseException | None
     listeners: threading.Lock
     readers: set[Any]
+    leases: Leases
 
     def wait(self, thing: Waitable, timeout: float | None) -> bool: ...
     def abort(self, ids: Sequence[int]) -> None: ...

@@ -10,7 +10,6 @@ from ..errors import EngineStartError, TaskAborted
 from ..host.host import Host
 from ..net.loop import Baton
 from ..options import SegmentSettings
-from ..shm.leases import Leases
 from ..shm.segments import Segments
 from ..wire.failure import pack_failure, unpack_failure
 from ..wire.functions import FunctionBook
@@ -35,8 +34,7 @@ class EmbeddedLink(BaseLink):
         shared = SegmentSettings.from_environment()
         self._host = host = Host(crew, places, quota=quota)
         self._store = Segments(host.session.folder, "client", shared)
-        self._leases = Leases()
-        host.claim = self._leases.take
+        host.claim = self.leases.take
         try:
             baton = Baton(host)
         except BaseException:
@@ -116,7 +114,7 @@ class EmbeddedLink(BaseLink):
             self._crew.end()
             self._callbacks.finish()
             self._store.close()
-            self._leases.close()
+            self.leases.close()
             self._host.close()
             forked.gone(self)
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from .. import status as codes
 from ..errors import TaskAborted
+from ..wire.envelope import Take, received
 from ..wire.functions import Function
-from ..wire.messages import EACH, HOW
+from ..wire.messages import EACH, HOW, SHARED
 from .call import CallResult, ViewResult
 from .outcome import Arrived
 
@@ -25,6 +26,7 @@ class FetchedResult(CallResult):
         self._msg_id = msg_id
         self._id = number
         self._record: dict[str, Any] = {}
+        self._outcomes: list[_Outcome] = []
 
     def arrive(self, record: dict[str, Any]) -> None:
         """The hub's record of the task, which has ended, is here."""
@@ -36,7 +38,7 @@ class FetchedResult(CallResult):
             for stream, key in ((1, "stdout"), (2, "stderr"))
             if record[key]
         ]
-        outcomes = [_Outcome(each) for each in record["result"] or ()]
+        self._outcomes = outcomes = [_Outcome(each, self._link.leases.take) for each in record["result"] or ()]
         failed = next((each for each in outcomes if each.status != codes.OK), None)
         outcome = failed or (outcomes[0] if outcomes else None)
         if outcome is None or any(each.payload is None for each in outcomes if each.status >= 0):
@@ -47,7 +49,9 @@ class FetchedResult(CallResult):
     def _value(self) -> Any:
         record = self._record
         if record and record["kind"] & HOW >= EACH and self._outcome.status == codes.OK:
-            return [_arrived(each).value() for each in record["result"]]
+            return [
+                Arrived(0, each.status, each.payload, 0.0, 0.0, 0.0, each.engine, 1).value() for each in self._outcomes
+            ]
         return super()._value()
 
     def _unpack(self, payload: bytes) -> BaseException:
@@ -69,10 +73,11 @@ class FetchedResult(CallResult):
 class _Outcome:
     """One outcome of a record, as results take them."""
 
-    def __init__(self, told: dict[str, Any]) -> None:
+    def __init__(self, told: dict[str, Any], take: Take) -> None:
         self.status, self.item, self.engine = told["status"], told["item"], told["engine_id"]
         self.started, self.completed = told["started"] or 0.0, told["completed"] or 0.0
-        self.payload, self.detail = told["payload"], told["detail"]
+        self.detail = told["detail"]
+        self.payload = received(told["payload"], take)  # its memory may be another client's by now
 
 
 class _Ended:
@@ -80,10 +85,6 @@ class _Ended:
 
     def __init__(self, record: dict[str, Any]) -> None:
         self.kind, self.payload, self.engine, self.excluded = record["kind"], b"", record["engine_id"], None
-
-
-def _arrived(told: dict[str, Any]) -> Arrived:
-    return Arrived(0, told["status"], told["payload"], 0.0, 0.0, 0.0, told["engine_id"], 1)
 
 
 def fetch(link: Any, owner: object, msg_ids: Sequence[str]) -> list[FetchedResult]:
@@ -113,7 +114,7 @@ def submit_again(link: Any, owner: object, records: Records, request: dict[str, 
     """Submit a task that the hub told of, as a new one."""
     result = ViewResult(link, owner, records)
     function = Function(request["function"], request["blob"], request["name"])
-    terms: dict[str, Any] = {"kind": request["kind"], "count": request["count"], "weight": request["weight"]}
+    terms: dict[str, Any] = {"kind": request["kind"] & ~SHARED, "count": request["count"], "weight": request["weight"]}
     terms["remembered"] = True
     for name in ("retries", "limit", "policy"):
         if request[name]:

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from ..core.state import Dependency, Task
 from ..errors import ForkedError, InvalidDependency
 from ..net.loop import Baton, Loop, Waitable, park
+from ..shm.leases import Leases
 from ..wire.envelope import LARGE, Store, only_small, pack, seal
 from ..wire.functions import Function, FunctionBook
 from ..wire.messages import EACH
@@ -56,6 +57,7 @@ class BaseLink:
         self.quota = quota
         self.listeners = threading.Lock()
         self.readers: set[Any] = set()
+        self.leases = Leases()  #: memory of engines that is in use here
         self.failure: BaseException | None = None  #: why no engine will ever serve
         self._name = uuid.uuid4().hex
         self._next_id = itertools.count().__next__

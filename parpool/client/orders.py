@@ -81,9 +81,12 @@ class Functions:
 
 
 def pack_orders(
-    tasks: Sequence[Task], functions: list[Definition], again: bool, ends: Ends
+    tasks: Sequence[Task], functions: list[Definition], again: bool, ends: Ends, flag: int = 0
 ) -> tuple[bytes, list[bytes]]:
-    """Header and frames of a :class:`~parpool.wire.requests.Submit`. ``ends``: of those that the tasks may depend on."""
+    """Header and frames of a :class:`~parpool.wire.requests.Submit`. ``ends``: of those that the tasks may depend on.
+
+    ``flag`` is added to the kind of each task.
+    """
     orders: list[tuple[Any, ...]] = []
     frames: list[bytes] = []
     terms: list[Terms] = []
@@ -101,7 +104,9 @@ def pack_orders(
         if len(payload) > INLINE:
             frames.append(payload)
             payload, apart = b"", 1
-        orders.append((task.id, task.function, payload, task.kind, task.first, task.count, task.weight, apart, number))
+        orders.append(
+            (task.id, task.function, payload, task.kind | flag, task.first, task.count, task.weight, apart, number)
+        )
     # Tuples instead of Order objects: the same bytes, and no object made for each.
     needed = _named(tasks) if again or ends.told else ()
     told = [(id, *end) for id in needed if (end := ends.get(id)) is not None]

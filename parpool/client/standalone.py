@@ -18,6 +18,7 @@ from .contract import Terms
 from .fan import Fan
 from .far import Far
 from .link import BaseLink
+from .near import ClusterStore, NearFar
 from .waits import Errand, Gathering
 
 PATIENCE = 60.0  #: seconds that a lost controller has to come back
@@ -31,6 +32,7 @@ class RemoteLink(BaseLink):
     """
 
     _host: Far | Fan
+    _store: ClusterStore | None = None
 
     def __init__(
         self,
@@ -44,7 +46,7 @@ class RemoteLink(BaseLink):
     ) -> None:
         super().__init__(FunctionBook(serializer, shared=False))
         self.connection = connection_from(source, "client")
-        kind = Far if self.connection.schedulers == 1 else Fan
+        kind = NearFar if self.connection.schedulers == 1 else Fan
         self._host = far = kind(self.connection, timeout, keep)
         self._name = far.name
         far.on_lost = self._lose
@@ -57,6 +59,8 @@ class RemoteLink(BaseLink):
             baton = Baton(far)
             self._attach(far, baton)
             self.control = RemoteControl(far, baton, self.check)
+            if isinstance(far, NearFar):  # several schedulers: everything travels in messages
+                self._store = ClusterStore(far, baton, self.leases)
             baton.start()
         except BaseException:
             far.close(False)
@@ -156,6 +160,9 @@ class RemoteLink(BaseLink):
             self._host.abandon(error)
             self._callbacks.finish()
             self._host.close(keep)
+            if self._store is not None:
+                self._store.close(keep)
+            self.leases.close()
             forked.gone(self)
 
     @property

@@ -134,6 +134,7 @@ class Engine:
         self._warden.tell_end(self._over)
         self._mail.close(encode(Farewell(b"")))
         self._recorder.close()
+        self._runner.close()
 
     # -- the main thread --------------------------------------------------------------------------------------
 
@@ -298,7 +299,7 @@ class Engine:
         self._over = f"{signal.Signals(signum).name} has come"
         if self.busy:
             self._warden.tell_end(self._over + " while a task ran")
-            os._exit(0)
+            self._runner.exit(0)
         raise SystemExit(0)
 
     def _raise(self, error: BaseException) -> None:

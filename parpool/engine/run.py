@@ -10,9 +10,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from ..errors import TaskTimeout, UnmetDependency
+from ..errors import SerializationError, TaskTimeout, UnmetDependency
 from ..options import EngineSettings, SegmentSettings
 from ..shm.leases import Leases
 from ..shm.recorder import Recorder
@@ -21,7 +21,7 @@ from ..status import ERROR, OK, OVERTIME, UNMET
 from ..wire import envelope
 from ..wire.envelope import LARGE, MARK, Large, only_small
 from ..wire.failure import pack_failure, safe_repr
-from ..wire.messages import CALL, EACH, EACHSTAR, HOW, INLINE, MAP, VIEW, Call, encode
+from ..wire.messages import CALL, EACH, EACHSTAR, HOW, INLINE, MAP, SHARED, VIEW, Call, encode
 from ..wire.payload import NONE, PROTOCOL, packable
 from .namespace import Missing, Namespace
 from .output import Capture
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .engine import Engine
     from .warden import Warden
 
+LINGER = 2.0  #: seconds that results in memory have to be taken, at the end
 _forks = 0  #: how many forks lie between the first process of all and this one
 
 
@@ -51,22 +52,42 @@ class Runner:
         self._engine = engine
         self._forks = _forks
         memory = settings.memory
-        self._store = Segments(memory, settings.uid, SegmentSettings.from_environment(), False) if memory else None
+        shared = SegmentSettings.from_environment()
+        self._shared = Segments(memory, settings.uid, shared, False) if memory != "" else None
+        if self._shared is not None and memory is None:
+            self._shared.prepare()
+        self._for_all = bool(memory)  # else for those who say that they see it
+        self._kind = 0
         self._leases = Leases()
         self._taken: tuple[str, int, int] | None = None  #: the shared memory that the arguments lie in
 
     def let_trim(self, warden: Warden) -> None:
         """Let the second thread give back the memory that nobody needs."""
-        if self._store is not None:
-            warden.chore, self._store.on_kept = self._store.trim, warden.wake
+        if self._shared is not None:
+            warden.chore, self._shared.on_kept = self._shared.trim, warden.wake
+            warden.exit = self.exit
+
+    def exit(self, status: int) -> NoReturn:
+        """End the process at once, and leave no files."""
+        try:
+            if self._shared is not None:
+                self._shared.abandon()
+        finally:
+            os._exit(status)
+
+    def close(self) -> None:
+        """Let go of the memory; what is on its way has a moment to arrive. (A host removes that in its own folder.)"""
+        if self._shared is not None and not self._for_all:
+            self._shared.close(LINGER)
 
     def run(self, call: Call) -> float:
         """Run a task and report what came of it; gives the time at its end."""
-        kind, captured = call.kind, None
+        self._kind = kind = call.kind
+        captured = None
         if kind >= EACH:
-            if kind >= VIEW:
+            if kind & VIEW:
                 captured = self._engine.capture or self._engine.install()
-                kind &= HOW
+            kind &= HOW
             if kind >= EACH:
                 return self._run_each(call, kind, captured)
         engine = self._engine
@@ -203,7 +224,7 @@ class Runner:
                 function = namespace.function(call.function)
                 if opened is None and stream.startswith(MARK):
                     # Once: what is missing may be found out in the middle of it.
-                    opened = envelope.Opened(stream, self._leases.take)
+                    opened = self._claim(stream)
                     self._taken = opened.place
                 if opened is None:
                     namespace.prepare(stream)
@@ -215,6 +236,19 @@ class Runner:
                 return function, argument
             except Missing as missing:
                 self._engine.ask(missing.key)
+
+    @property
+    def _store(self) -> Segments | None:
+        """Where large results go; None: into the message."""
+        return self._shared if self._for_all or self._kind & SHARED else None
+
+    def _claim(self, payload: bytes) -> envelope.Opened:
+        try:
+            return envelope.Opened(payload, self._leases.take)
+        except SerializationError as error:
+            if self._shared is None:  # it has come to a cluster whose engines were all near the client
+                raise UnmetDependency(f"this engine is not where the arguments are: {error}") from None
+            raise
 
     def _status(self, error: BaseException) -> int:
         if isinstance(error, UnmetDependency):

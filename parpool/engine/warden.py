@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from .. import __version__
 from ..net import deaths
@@ -57,6 +57,8 @@ class Warden(threading.Thread):
         self._ending = False
         #: something to do now and then; gives the seconds until the next time (None: never)
         self.chore: Callable[[], float | None] = lambda: None
+        #: ends the process at once
+        self.exit: Callable[[int], NoReturn] = os._exit
 
     def watch(self) -> None:
         """The engine begins a batch: see to it that no outcome waits long behind another task."""
@@ -169,12 +171,12 @@ class Warden(threading.Thread):
                 self._alone_since = self._alone_since or monotonic()
             else:
                 log.error("the controller at %s does not let in the key of this engine", self._settings.control)
-                os._exit(REFUSED_KEY)
+                self.exit(REFUSED_KEY)
 
     def _orphaned(self) -> None:
         # The task that runs is nobody's any more. No clean-up of its: it may never end.
         sweep()
-        os._exit(ORPHANED)
+        self.exit(ORPHANED)
 
     def _give_back(self) -> None:
         # They stay in the list until they are answered, so that :meth:`go_on` never misses one.
@@ -199,7 +201,7 @@ class Warden(threading.Thread):
             self._to_look = True
         elif isinstance(order, Die):
             self.tell_end("its controller has told it to end at once")
-            os._exit(TOLD_TO_DIE)
+            self.exit(TOLD_TO_DIE)
         elif self._engine.break_off() if isinstance(order, Break) else self._engine.overdue(order.id, order.item):
             # A signal, not just an exception: it also ends a sleep or a wait of the main thread.
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)

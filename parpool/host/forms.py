@@ -11,7 +11,7 @@ from ..core.state import Dependency, Task
 from ..wire.requests import MOST_ITEMS, SHIFT, Order, Relation, Submit, Terms
 
 MOST_CALLS = 1 << 32  #: in one task
-KINDS = 16  #: below which a task's kind is
+KINDS = 32  #: below which a task's kind is
 FORMS = 256  #: sets of terms that are remembered
 
 

@@ -49,11 +49,11 @@ class Lobby(Host):
 
     def fellows(self) -> list[Fellow]:
         """The engines that serve."""
-        return [_fellow(each) for each in self.members if each.joined and each.id in self.scheduler.engines]
+        return [self._fellow(each) for each in self.members if each.joined and each.id in self.scheduler.engines]
 
     def _tell_of_engines(self) -> None:
         here = {each.id: each for each in self.members if each.joined and each.id in self.scheduler.engines}
-        came = [_fellow(member) for id, member in here.items() if id not in self._told]
+        came = [self._fellow(member) for id, member in here.items() if id not in self._told]
         gone = [id for id in self._told if id not in here]
         self._told = set(here)
         if came:
@@ -102,6 +102,6 @@ class Lobby(Host):
         needed = {task.function for task in self.scheduler.tasks.values()} if keys else set()
         self.blobs.drop([key for key in keys if key not in needed], self.members)
 
-
-def _fellow(member: Member) -> Fellow:
-    return Fellow(member.id, member.uid, member.pid, member.hostname)
+    def _fellow(self, member: Member) -> Fellow:
+        near = self.session.folder if member.lane is not None else ""
+        return Fellow(member.id, member.uid, member.pid, member.hostname, near)

@@ -100,6 +100,10 @@ class Region:
         """The state of a slot."""
         return self._shared[RECORDS + RECORD * slot + 16]
 
+    def is_sent(self, slot: int) -> bool:
+        """Is what is in the slot still to be taken?"""
+        return self.state(slot) == SENT
+
     def _mark(self, slot: int, state: int) -> None:
         self._shared[RECORDS + RECORD * slot + 16] = state
 

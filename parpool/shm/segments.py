@@ -18,12 +18,14 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, NamedTuple
 
+from ..errors import EngineStartError
 from ..options import SegmentSettings
 from . import region
 from .region import Region
+from .session import Session
 
 ROOT = "/dev/shm"  #: where files are memory
 ALIGN = 64  #: bytes on whose multiples buffers begin
@@ -72,20 +74,24 @@ class Parcel(NamedTuple):
 
 
 class Segments:
-    """The regions that a process fills, in ``folder``, under names that begin with ``name``. Any thread.
+    """The regions that a process fills, under names that begin with ``name``. Any thread.
+
+    They lie in ``folder``; None: in one of its own, made when it is needed.
 
     There may be none of this on a machine: then, and where memory is short, :meth:`put` says None. ``watched``: this
     process knows when what it sent will not be taken any more; if not, it is taken sooner or later.
     """
 
-    def __init__(self, folder: str, name: str, settings: SegmentSettings, watched: bool = True) -> None:
+    def __init__(self, folder: str | None, name: str, settings: SegmentSettings, watched: bool = True) -> None:
         self.settings = settings
         self._watched = watched
         #: called when there is something to :meth:`trim` again, by and by
         self.on_kept: Callable[[], None] = lambda: None
         self._kept = False
         self._trim_at = 0.0
-        self._path = os.path.join(folder, f"{PREFIX}{name}-")
+        self._folder = folder
+        self._session: Session | None = None
+        self._name = f"{PREFIX}{name}-"
         self._numbers = itertools.count()
         self._generations = itertools.count(1)
         self._lock = threading.Lock()
@@ -96,12 +102,21 @@ class Segments:
         self._busy: dict[int, deque[_Slot]] = {}  #: the one that was filled first is the first
         self.reserved = 0  #: bytes of all slots that are no holes
         self.idle = 0  #: bytes of those that are free
-        self._closed = not region.possible or not settings.most or not folder.startswith(ROOT + "/")
+        self._closed = not region.possible or not settings.most or not _is_memory(folder)
 
     @property
     def threshold(self) -> int | None:
         """From how many bytes on a buffer is worth a slot; None: nothing can be had."""
         return None if self._closed else self.settings.threshold
+
+    def prepare(self) -> None:
+        """Make the folder now."""
+        with self._lock:
+            if not self._closed:
+                try:
+                    self._place()
+                except (OSError, EngineStartError):
+                    self._closed = True
 
     def put(self, buffers: Sequence[memoryview], lent: bool) -> Parcel | None:
         """Copy buffers (contiguous, of bytes) into a slot; None where there is no memory for them.
@@ -167,12 +182,24 @@ class Segments:
         holes = self._holes.setdefault(size, [])
         if not holes:
             try:
-                made = Region.make(f"{self._path}{next(self._numbers)}", size)
+                made = Region.make(os.path.join(self._place(), f"{self._name}{next(self._numbers)}"), size)
             except (OSError, ValueError, OverflowError):  # the disk, the limits of files, or of address space
+                return None
+            except EngineStartError:  # there is no folder to be had
+                self._closed = True
                 return None
             self._regions.append(made)
             holes += [_Slot(made, number) for number in reversed(range(made.slots))]
         return holes.pop()
+
+    def _place(self) -> str:
+        """The folder of the regions."""
+        if self._folder is None:
+            self._session = Session()
+            self._folder = self._session.folder
+            if not _is_memory(self._folder):
+                raise EngineStartError("no folder in memory")
+        return self._folder
 
     def _look(self, size: int, tries: int) -> None:
         """Find slots that have become free, among so many of those that were filled first."""
@@ -230,8 +257,14 @@ class Segments:
         self._trim_at = now + keep / 2
         return keep / 2 if self._kept else None
 
-    def close(self) -> None:
-        """Remove the files. What is still in use elsewhere stays valid there."""
+    def close(self, patience: float = 0.0) -> None:
+        """Remove the files. What is still in use elsewhere stays valid there.
+
+        ``patience``: seconds that what was sent has to be taken.
+        """
+        deadline = monotonic() + patience
+        while monotonic() < deadline and any(map(_is_awaited, self._all_busy())):
+            sleep(0.005)
         with self._lock:
             self._closed = True
             regions, self._regions = self._regions, []
@@ -241,6 +274,17 @@ class Segments:
                 each.clear()
         for one in regions:
             one.unlink()
+        if self._session is not None:
+            self._session.close()
+
+    def abandon(self) -> None:
+        """Remove the folder, where it is this process's own: the process ends now, wherever its threads are."""
+        if self._session is not None:
+            self._session.close()
+
+    def _all_busy(self) -> list[_Slot]:
+        with self._lock:
+            return [slot for busy in self._busy.values() for slot in busy]
 
 
 #: What the system says where there is no room, or no right to more of it.
@@ -259,11 +303,19 @@ def _pages(total: int) -> int:
     return -(-total // mmap.PAGESIZE) * mmap.PAGESIZE
 
 
+def _is_awaited(slot: _Slot) -> bool:
+    return not slot.lent and slot.region.is_sent(slot.number)
+
+
 def _is_free(slot: _Slot) -> bool:
     if not slot.lent and slot.region.is_released(slot.number, slot.generation):
         slot.region.free(slot.number)
         return True
     return slot.over >= slot.generation and slot.region.reclaim(slot.number)
+
+
+def _is_memory(folder: str | None) -> bool:
+    return folder is None or folder.startswith(ROOT + "/")
 
 
 def remove(folder: str, name: str) -> None:

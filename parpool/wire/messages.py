@@ -36,6 +36,7 @@ EACH = 3  #: a sequence of items; an outcome for each
 EACHSTAR = 4  #: the same with an argument tuple an item
 HOW = 7  #: the bits of ``kind`` that say the above
 VIEW = 8  #: a flag beside it: what the task prints comes home, and its value may go by value
+SHARED = 16  #: a flag beside it: whoever submitted it sees the memory of this machine
 
 
 class MalformedFrame(Exception):

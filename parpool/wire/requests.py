@@ -171,6 +171,7 @@ class Fellow(msgspec.Struct, array_like=True, frozen=True):
     uid: str
     pid: int
     hostname: str
+    memory: str = ""  #: the folder of the controller's session, where it sees that, too
 
 
 class Welcome(msgspec.Struct, array_like=True, tag=40):

@@ -79,7 +79,7 @@ def test_items_and_kinds() -> None:
         ([order(terms=-2)], "no such terms"),
         ([Order(1, KEY, b"", **USUAL)], "another client's"),
         ([order(frames=1)], "not there"),
-        ([order(kind=16)], "kind"),
+        ([order(kind=32)], "kind"),
         ([order(kind=-1)], "kind"),
         ([order(count=3)], "so many"),
         ([order(count=3, weight=3, first=3)], "so many"),

@@ -58,6 +58,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "client.dealing": {"status", "wire", "core.state"},
     # What no scheduler by itself could wait for waits here, by their rules.
     "client.waiting": {"core.state", "core.graph"},
+    "client.near": {"net", "options", "wire", "shm", "core.state"},  # a part of it
     "pool": {"errors", "options", "client", "launch"},
     "default": {"errors", "options", "client", "launch", "pool", "net.address"},
     "context": {"pool"},
