@@ -395,6 +395,8 @@ class Far:
         self.lose(error)
         self._end_all()
 
-    def close(self, keep: bool) -> None:
-        """Take leave. (Nobody drives any more.)"""
+    def close(self, keep: bool | None) -> None:
+        """Take leave; ``keep`` None: as when this process was lost. (Nobody drives any more.)"""
+        if keep is not False and self._failure is None:
+            self._send_all()
         self.line.close(encode(Leave(keep)))

@@ -13,7 +13,7 @@ from ..net.loop import Baton
 from ..wire.functions import Function, FunctionBook
 from ..wire.messages import EACH
 from ..wire.requests import MOST_ITEMS, SHIFT
-from . import forked
+from . import forked, leaving
 from .contract import Terms
 from .fan import Fan
 from .far import Far
@@ -22,6 +22,7 @@ from .near import ClusterStore, NearFar
 from .waits import Errand, Gathering
 
 PATIENCE = 60.0  #: seconds that a lost controller has to come back
+AT_EXIT = 1.0  #: seconds that taking leave may take when the interpreter ends
 
 
 class RemoteLink(BaseLink):
@@ -55,6 +56,7 @@ class RemoteLink(BaseLink):
         far.on_drained = self._drained.finish
         self._ending_error = ending
         forked.here(self)
+        leaving.at_exit(self)
         try:
             baton = Baton(far)
             self._attach(far, baton)
@@ -141,9 +143,17 @@ class RemoteLink(BaseLink):
 
         None: as when this client was lost.
         """
-        self._leave(bool(self._host.keep) if keep is None else keep)
+        self._leave(self._host.keep if keep is None else keep)
 
-    def _leave(self, keep: bool) -> None:
+    def leave_at_exit(self) -> None:
+        """:meth:`leave` as the interpreter ends: nothing that is under way is ended here, and nobody is told."""
+        if self._foreign or self._closed or self._baton.mine():
+            return
+        self._closed = True
+        if self._baton.halt(AT_EXIT):
+            self._host.close(self._host.keep)
+
+    def _leave(self, keep: bool | None) -> None:
         if self._foreign or self._baton.mine():
             return
         if keep and not self._closed:

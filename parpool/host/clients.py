@@ -174,10 +174,10 @@ class Clients:
         for each in gone[: max(0, len(gone) - LOST_KEPT)]:
             self._remove(each)
 
-    def _leave(self, door: Door, keep: bool) -> None:
+    def _leave(self, door: Door, keep: bool | None) -> None:
         log.info("client %s has left", door.name)
         door.close()
-        if not keep:
+        if not (door.keep if keep is None else keep):
             self._drop_tasks(door)
         elif any(task.door is door for task in self._station.scheduler.tasks.values()):
             self._station.journal.kept(door.number, door.name, True)

@@ -74,6 +74,8 @@ class Baton:
         #: something to do now and then, in the background thread; gives the seconds until the next time (None: never)
         self.chore: Callable[[], float | None] = lambda: None
         self._closed = False
+        self._halting = False  #: the interpreter ends
+        self._stayed = False  #: and who drove has stopped
         self._last_kick = threading.Event()  #: close() has kicked, and will not again
         self._background = threading.Thread(target=self._tend_forever, name="parpool-background", daemon=True)
 
@@ -135,6 +137,8 @@ class Baton:
             return not self._closed or thing._done
         finally:
             self._driver = 0
+            if self._halting:
+                self._stay()
             self._baton.release()
             self._hand_on()
 
@@ -247,9 +251,31 @@ class Baton:
         finally:
             self._background_drives = False
             self._driver = 0
+            if self._halting:
+                self._stay()
             self._baton.release()
             if self._parked:
                 self._hand_on()
+
+    def halt(self, timeout: float) -> bool:
+        """At the end of the interpreter: when this returns True nobody drives, and nobody will.
+
+        Other threads, daemons all of them, are left where they are: what they wait for does not come any more, and an
+        error that they would be told of is of no use to anybody. False: one drives still after ``timeout`` seconds.
+        """
+        deadline = monotonic() + timeout
+        self._halting = self._closed = True
+        while not (self._baton.acquire(timeout=0.01) or self._stayed):
+            if monotonic() > deadline:
+                return False
+            self._loop.wake()
+        return True
+
+    def _stay(self) -> None:
+        """Keep the baton until the process has ended."""
+        if threading.get_ident() != _main_ident:
+            self._stayed = True
+            threading.Event().wait()
 
     def discard(self) -> None:
         """Let go of a baton that was never started."""

@@ -159,9 +159,9 @@ class Ask(msgspec.Struct, array_like=True, tag=35):
 
 
 class Leave(msgspec.Struct, array_like=True, tag=36):
-    """The client ends. What it has under way is dropped, or kept where ``keep``."""
+    """The client ends. What it has under way is kept where ``keep``, or dropped; None: as when it is lost."""
 
-    keep: bool
+    keep: bool | None
 
 
 class Fellow(msgspec.Struct, array_like=True, frozen=True):

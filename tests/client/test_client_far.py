@@ -402,8 +402,8 @@ def test_another_key() -> None:
     context.close()
 
 
-@pytest.mark.parametrize("keep", [False, True])
-def test_it_takes_its_leave(controller: FakeController, keep: bool) -> None:
+@pytest.mark.parametrize("keep", [False, True, None])
+def test_it_takes_its_leave(controller: FakeController, keep: bool | None) -> None:
     controller.welcome()
     controller.far.close(keep)
     controller.far.step = lambda timeout: None  # type: ignore[method-assign]

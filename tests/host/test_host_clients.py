@@ -284,11 +284,14 @@ def test_a_client_that_was_forgotten(paper: Paper, client: Speaker, monkeypatch:
     assert not welcome.again and welcome.number == client.number and welcome.next == 1
 
 
-@pytest.mark.parametrize("keep", [False, True])
-def test_a_client_that_leaves(paper: Paper, client: Speaker, keep: bool) -> None:
+@pytest.mark.parametrize("lost", [False, True])
+@pytest.mark.parametrize("keep", [False, True, None])
+def test_a_client_that_leaves(paper: Paper, client: Speaker, keep: bool | None, lost: bool) -> None:
+    next(iter(clients(paper))).keep = lost
     client.tell(Submit([client.order(1)], [], [FUNCTION]))
     client.tell(Leave(keep))
-    assert not list(clients(paper)) and len(paper.station.scheduler.tasks) == keep
+    kept = lost if keep is None else keep
+    assert not list(clients(paper)) and len(paper.station.scheduler.tasks) == kept
     assert client.tell(Got(1)) == [Who()]
 
 
@@ -336,7 +339,7 @@ words = st.one_of(
     st.builds(Got, st.integers(-3, 2**63 - 1)),
     st.builds(Forget, st.lists(st.sampled_from([b"function", b"x"]), max_size=2)),
     st.builds(Ask, st.integers(-3, 3), st.text(max_size=5), st.dictionaries(st.text(max_size=3), ids)),
-    st.sampled_from([Leave(True), Leave(False), "hello", "advance"]),
+    st.sampled_from([Leave(True), Leave(False), Leave(None), "hello", "advance"]),
 )
 
 
