@@ -26,6 +26,14 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield config
 
 
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A Slurm on this machine."""
+    servers.need("slurmctld", "slurmd", "sbatch", "munged", root=True)
+    with servers.slurm(tmp_path_factory.mktemp("slurm")):
+        yield
+
+
 def test_engines_of_mpi_are_ranks(until: Until) -> None:
     servers.need("mpiexec")
     cluster = Cluster(
@@ -61,3 +69,30 @@ def test_engines_on_machines_that_ssh_reaches(sshd: Path, folder: Path, until: U
         assert rc.load_balanced_view().apply_sync(pow, 2, 5) == 32
     left = lambda: [*Path("/tmp").glob("parpool-ssh-*"), *Path(tempfile.gettempdir()).glob("parpool-ssh-*")]  # noqa: E731
     until(lambda: not left())
+
+
+@pytest.mark.usefixtures("slurm")
+def test_engines_in_jobs_of_slurm(folder: Path, until: Until) -> None:
+    cluster = Cluster(
+        n=2, engines="slurm", engine_options={"every": 0.1}, python=sys.executable, ip="127.0.0.1", cluster_id="mine"
+    )
+    with cluster as rc:
+        assert cluster.engine_sets == {"set-1": 2} and rc.wait_for_engines(2, 20)
+        jobs = rc[:].apply_sync(os.getenv, "SLURM_JOB_ID")
+        assert None not in jobs and len(queued()) == 2
+        assert rc.load_balanced_view().map_sync(pow, range(10), [2] * 10) == [n**2 for n in range(10)]
+        os.kill(rc[0].apply_sync(os.getpid), signal.SIGKILL)  # another job comes in its place
+        until(lambda: len(rc.ids) == 2 and max(rc.ids) == 2, 60)
+        pids = rc[:].apply_sync(os.getpid)
+        assert set(rc[:].apply_sync(os.getenv, "SLURM_JOB_ID")) - set(jobs)
+        more = cluster.start_engines(1)
+        until(lambda: len(rc.ids) == 3, 60)
+        cluster.stop_engines(more)
+        until(lambda: rc.ids == [1, 2] and len(queued()) == 2, 60)
+    until(lambda: not queued(), 60)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def queued() -> list[str]:
+    """The jobs that Slurm has."""
+    return servers.output(["squeue", "--noheader", "--format=%i", "--array"]).split()
