@@ -66,8 +66,11 @@ def run(cluster: RealCluster, folder: Path, end: str, keep: str = "") -> tuple[l
     script.write_text(BEGIN + end)
     command = [sys.executable, str(script), str(cluster.file), str(folder), keep]
     done = subprocess.run(command, capture_output=True, text=True, timeout=50)
-    first, _, rest = done.stdout.partition("\n")
-    return json.loads(first), rest, done.stderr, done.returncode
+    lines = done.stdout.splitlines(keepends=True)
+    names = next((each for each in lines if each.startswith("[")), "")  # a callback may have come first
+    assert names, done.stderr
+    lines.remove(names)
+    return json.loads(names), "".join(lines), done.stderr, done.returncode
 
 
 def others(rc: Client) -> list[dict[str, Any]]:
