@@ -14,6 +14,8 @@ from typing import Any
 import servers
 
 USER = "postgres"
+GUARDED = "guarded"  #: a user who has to say a password
+PASSWORD = "word-that-nobody-sees"
 
 
 class Postgres:
@@ -29,6 +31,8 @@ class Postgres:
             self._as = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
         try:
             self._run("initdb", "-D", "data", "-A", "trust", "-U", USER, "--no-sync", "-E", "UTF8", "--locale=C")
+            rules = self.folder / "data" / "pg_hba.conf"  # the first that fits counts
+            rules.write_text(f"local all {GUARDED} scram-sha-256\n{rules.read_text()}")
             self.start()
         except BaseException:
             shutil.rmtree(self.folder)
@@ -66,6 +70,24 @@ class Postgres:
         with psycopg.connect(host=str(self.folder), user=USER, dbname=USER) as connection:
             connection.execute(f"CREATE SCHEMA {name}".encode())
         return f"postgresql://{USER}@/{USER}?host={self.folder}&options=-csearch_path%3D{name}"
+
+    def guarded_url(self) -> str:
+        """As :meth:`url`, for one who has to say a password: see :meth:`password_file`."""
+        import psycopg
+
+        url = self.url()
+        with psycopg.connect(host=str(self.folder), user=USER, dbname=USER) as connection:
+            if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [GUARDED]).fetchone():
+                connection.execute(f"CREATE ROLE {GUARDED} LOGIN PASSWORD '{PASSWORD}'".encode())
+            schema = url.rpartition("%3D")[2]
+            connection.execute(f"ALTER SCHEMA {schema} OWNER TO {GUARDED}".encode())
+        return url.replace(f"//{USER}@", f"//{GUARDED}@")
+
+    def password_file(self, path: Path) -> Path:
+        """Written there: as ~/.pgpass."""
+        path.touch(mode=0o600)
+        path.write_text(f"*:*:*:{GUARDED}:{PASSWORD}\n")
+        return path
 
     def close(self) -> None:
         """Stop it, and remove its folder."""
