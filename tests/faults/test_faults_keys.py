@@ -273,14 +273,18 @@ pickle._loads = pickle._load = pickle._Unpickler = refuse
 """
 
 
-@pytest.mark.parametrize("db", ["memory", "sqlite"])
-def test_the_controller_opens_no_pickle(make_rig: MakeRig, tmp_path: Path, db: str) -> None:
+@pytest.mark.parametrize("hub", ["memory", "sqlite", "apart"])
+def test_controller_and_hub_open_no_pickle(make_rig: MakeRig, tmp_path: Path, hub: str) -> None:
     (tmp_path / "sitecustomize.py").write_text(GUARD)
     opened = tmp_path / "opened"
-    rig = Rig(tmp_path / "guarded", db=db if db == "memory" else f"sqlite:///{tmp_path / 'tasks.db'}")
+    db = hub if hub == "memory" else f"sqlite:///{tmp_path / 'tasks.db'}"
+    rig = Rig(tmp_path / "guarded", db=db)
     plain = dict(rig.environment)
     rig.environment.update(PYTHONPATH=f"{plain['PYTHONPATH']}{os.pathsep}{tmp_path}", OPENED=str(opened))
     try:
+        if hub == "apart":
+            start_hub(rig, db)
+            rig.controller_options[-1] = f"--hub={rig.folder / 'hub.json'}"
         rig.start_controller()
         restart = dict(rig.environment)
         rig.environment = plain  # the others may
@@ -301,9 +305,20 @@ def test_the_controller_opens_no_pickle(make_rig: MakeRig, tmp_path: Path, db: s
         os.kill(rig.engines[0].pid, 9)
         until(lambda: len(client.ids) == 1)
         client.purge_everything()
-        assert not opened.exists() and "Traceback" not in rig.log("controller")
+        assert not opened.exists() and "Traceback" not in rig.log("controller") + rig.log("hub")
+        assert ("is ready" in rig.log("hub")) == (hub == "apart")
     finally:
+        for process in rig._processes:
+            if "hub" in list(process.args):
+                process.terminate()
         rig.end()
+
+
+def start_hub(rig: Rig, db: str) -> None:
+    process = rig.spawn([*PARPOOL, "hub", f"--db={db}"])
+    path = rig.folder / "hub.json"
+    until(lambda: process.poll() is not None or path.exists())
+    assert process.poll() is None, rig.log("hub")
 
 
 def test_the_guard_would_tell(tmp_path: Path) -> None:
