@@ -157,11 +157,23 @@ def start(profile: str, cluster_id: str | None, log_level: str, daemonize: bool,
 
 @commands.command()
 @which_cluster
-def stop(profile: str, cluster_id: str | None) -> None:
+@click.option("--hub", is_flag=True, help="And its hub, where that has a process of its own.")
+def stop(profile: str, cluster_id: str | None, hub: bool) -> None:
     """Stop a cluster, its engines and its controller."""
-    from .cluster import Cluster
+    from .cluster import Cluster, afar
 
-    Cluster.from_file(_running(profile, cluster_id, "cluster.json")).stop_cluster()
+    folder = address.cluster_folder(profile, cluster_id)
+    try:
+        folder = (path := _running(profile, cluster_id, "cluster.json")).parent
+        Cluster.from_file(path).stop_cluster()
+    except NotRunning:
+        if not hub or not afar.end_hub(folder):
+            raise
+    else:
+        if hub:
+            afar.end_hub(folder)
+        elif holder := address.holder(address.hub_folder(folder)):
+            click.echo(f"its hub goes on (pid {holder[0]} on {holder[1]}): --hub ends it, too", err=True)
 
 
 @commands.command()
@@ -196,7 +208,8 @@ def list_clusters(profile: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=2))
     elif rows:
-        print_table(rows)
+        apart = any(row["hub_pid"] for row in rows)  # few have one
+        print_table([{name: row[name] for name in row if apart or name != "hub_pid"} for row in rows])
     else:
         where = f"in profile {profile!r}" if profile else f"in {address.root()}"
         command = f"parpool start{address.options(profile or address.DEFAULT, address.DEFAULT)}"
@@ -215,6 +228,7 @@ def _row(folder: Path) -> dict[str, Any]:
         "pid": pid,
         "hostname": hostname,
         "started": began if pid is not None else None,
+        "hub_pid": (address.holder(address.hub_folder(folder)) or (None,))[0],
         "folder": str(folder),
     }
 

@@ -1,4 +1,4 @@
-"""What can be done with a cluster that another process looks after: end it, and wait for its end.
+"""What can be done with a cluster that another process looks after: end it, its hub too, and wait for its end.
 
 Both go by its controller, which any client may tell to end; whoever looks after it notices, and ends the rest.
 """
@@ -34,12 +34,8 @@ def end(folder: Path) -> None:
                 client.shutdown(hub=True)
         except ParpoolError:
             if address.holder(folder) == holder:  # else it has ended meanwhile
-                _tell_to_end(*holder)
-        deadline = time.monotonic() + ENDING
-        while address.holder(folder) == holder:
-            if time.monotonic() > deadline:
-                raise ControllerLost(f"the controller (pid {holder[0]} on {holder[1]}) does not end: kill it")
-            time.sleep(LOOK)
+                _tell_to_end("controller", *holder)
+        _await_end("controller", folder, holder)
     deadline = time.monotonic() + ENDING
     while (theirs := record.read(folder)) is not None and (who := record.keeper(theirs)):
         if theirs["pid"] == os.getpid() and theirs["hostname"] == socket.gethostname():
@@ -49,14 +45,33 @@ def end(folder: Path) -> None:
         time.sleep(LOOK)
 
 
-def _tell_to_end(pid: int, hostname: str) -> None:
-    """To one that does not answer."""
+def end_hub(folder: Path) -> bool:
+    """End the hub in a process of its own that has this folder; come back when it is gone. False: there is none."""
+    folder = address.hub_folder(folder)
+    holder = address.holder(folder)
+    if holder is None:
+        return False
+    _tell_to_end("hub", *holder)
+    _await_end("hub", folder, holder)
+    return True
+
+
+def _tell_to_end(what: str, pid: int, hostname: str) -> None:
+    """By a signal, as nobody has a connection to it, or it does not answer."""
     if hostname != socket.gethostname() or not pid:
-        raise ControllerLost(f"the controller (pid {pid} on {hostname}) does not answer: kill it there")
+        raise ControllerLost(f"the {what} (pid {pid} on {hostname}) cannot be told to end from here: end it there")
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
         if hasattr(signal, "SIGCONT"):  # it may have been stopped
             os.kill(pid, signal.SIGCONT)
+
+
+def _await_end(what: str, folder: Path, holder: tuple[int, str]) -> None:
+    deadline = time.monotonic() + ENDING
+    while address.holder(folder) == holder:
+        if time.monotonic() > deadline:
+            raise ControllerLost(f"the {what} (pid {holder[0]} on {holder[1]}) does not end: kill it")
+        time.sleep(LOOK)
 
 
 def wait(folder: Path, deadline: float) -> bool:

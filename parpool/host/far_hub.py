@@ -41,7 +41,7 @@ class FarHub:
         self._bytes = self._kept_notes = self._dropped = 0
         self._there = self._closing = False
         self._met = threading.Event()  #: it was there once
-        self._told: dict[str, Any] = {"kind": "hub"}
+        self._told: dict[str, Any] = {"kind": "hub", "pid": connection.pid, "hostname": connection.hostname}
         keys = (connection.public_key.encode(), connection.secret_key.encode())
         self._wake = Wake()
         self._context = Context()
@@ -151,6 +151,7 @@ class FarHub:
                     self._socket.send(header)
             elif change is DOWN:
                 self._there = False
+                self._told.pop("pid", None)  # that of the next is told by it
                 asked, self._asked = self._asked, {}
                 for reply in asked.values():
                     reply(None, NOT_THERE)

@@ -21,7 +21,7 @@ from ..errors import ConnectionFileError
 from ..hub.open import open_store
 from ..hub.records import Store
 from ..net import deaths
-from ..net.address import Connection, ControllerLock, new_keys, write, write_private
+from ..net.address import Connection, ControllerLock, hub_folder, new_keys, write, write_private
 from ..net.sockets import Context, Poller, Router
 from ..net.wake import Wake
 from ..options import HubSettings
@@ -53,7 +53,7 @@ class Hub:
         self._unsettled: dict[bytes, int] = {}  #: notes that the store has, and may not have written
         self._answers: list[tuple[bytes, bytes]] = []
         with ExitStack() as undo:
-            undo.enter_context(ControllerLock(settings.folder / "hub"))
+            undo.enter_context(ControllerLock(hub_folder(settings.folder), "hub", "parpool stop --hub"))
             state = _read_state(settings.folder / STATE)
             session = Session(state["session"])
             undo.callback(session.close)
@@ -177,7 +177,7 @@ class Hub:
         """Tell controllers what is written for good."""
         if not self._unsettled:
             return
-        status = self.store.status()
+        status = {**self.store.status(), "pid": os.getpid(), "hostname": socket.gethostname()}
         if not status["backlog"]:
             for address, number in self._unsettled.items():
                 self._socket.send(address, encode(Written(number, status)))

@@ -42,6 +42,7 @@ __all__ = [
     "find",
     "gone",
     "holder",
+    "hub_folder",
     "make_folder",
     "new_keys",
     "options",
@@ -138,6 +139,11 @@ def cluster_folder(profile: str | None = None, cluster_id: str | None = None) ->
     return _clusters_folder(profile) / check_name(cluster_id or DEFAULT, "cluster id")
 
 
+def hub_folder(folder: Path) -> Path:
+    """Where, below a cluster's folder, a hub in a process of its own holds its lock."""
+    return folder / "hub"
+
+
 def clusters(profile: str | None = None) -> list[Path]:
     """The folders of the profile's clusters, also of those that do not run."""
     return _folders_in(_clusters_folder(profile))
@@ -227,7 +233,8 @@ def gone(connection: Connection) -> bool:
         return False
     # The lock is asked first: pids come again, and a container has its own.
     if connection.path is not None:
-        folder = connection.path.parent / ("hub" if connection.role == "hub" else "")
+        folder = connection.path.parent
+        folder = hub_folder(folder) if connection.role == "hub" else folder
         if (folder / LOCK).exists():
             return not running(folder)
     return connection.pid > 0 and os.name != "nt" and not alive(connection.pid)

@@ -56,10 +56,11 @@ def write_private(path: Path, data: bytes) -> None:
 class ControllerLock:
     """Held by the controller of a cluster as long as it lives, and free as soon as it has ended, in whatever way.
 
-    Raises ConnectionFileError where another one holds it.
+    A hub in a process of its own holds one, too, in a folder of its own. Raises ConnectionFileError where another one
+    holds it; ``what`` and ``stop`` are for its words.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, what: str = "controller", stop: str = "parpool stop") -> None:
         make_folder(folder)
         self._fd = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
         try:
@@ -70,7 +71,7 @@ class ControllerLock:
                 if _lives(pid, hostname) or time.monotonic() > deadline:
                     who = f"pid {pid} on {hostname}" if pid else "one that has just begun"
                     raise ConnectionFileError(
-                        f"a controller serves this cluster already ({who}): {folder}. Stop it with `parpool stop`, "
+                        f"a {what} serves this cluster already ({who}): {folder}. Stop it with `{stop}`, "
                         "or give the new cluster another name with --cluster-id"
                     )
                 time.sleep(0.01)

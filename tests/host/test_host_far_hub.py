@@ -143,8 +143,46 @@ def test_stopped_it_keeps_nobody_waiting(site: Site, rc: parpool.Client) -> None
 def test_a_second_hub_is_refused(site: Site) -> None:
     line = [sys.executable, "-m", "parpool", "hub"]
     done = subprocess.run(line, env=site.environment, capture_output=True, text=True, timeout=PATIENCE)
-    assert done.returncode == 1 and f"pid {site.hub.pid}" in done.stderr
+    assert done.returncode == 1 and f"a hub serves this cluster already (pid {site.hub.pid} on" in done.stderr
     assert site.hub.poll() is None
+
+
+def test_commands_know_its_process(site: Site, rc: parpool.Client) -> None:
+    def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+        line = [sys.executable, "-m", "parpool", *arguments]
+        return subprocess.run(line, env=site.environment, capture_output=True, text=True, timeout=2 * PATIENCE)
+
+    def told() -> int | None:
+        pid: int | None = rc.cluster_status()["hub"].get("pid")
+        return pid
+
+    assert told() == site.hub.pid and rc[0].apply_sync(abs, -1) == 1
+    (row,) = json.loads(command("list", "--json").stdout)
+    assert row["hub_pid"] == site.hub.pid
+    assert "hub_pid" in (text := command("list").stdout) and str(site.hub.pid) in text
+    site.hub.kill()
+    site.hub.wait(PATIENCE)
+    until(lambda: told() is None)
+    (row,) = json.loads(command("list", "--json").stdout)
+    assert row["hub_pid"] is None and "hub_pid" not in command("list").stdout
+    site.hub = site.start_hub()
+    assert rc[0].apply_sync(abs, -1) == 1
+    until(lambda: told() == site.hub.pid)
+
+    done = command("stop")
+    assert done.returncode == 0 and f"its hub goes on (pid {site.hub.pid} on" in done.stderr
+    assert site.hub.poll() is None
+    done = command("stop", "--hub")
+    assert done.returncode == 0 and not done.stderr and site.hub.wait(PATIENCE) == 0
+    done = command("stop", "--hub")
+    assert done.returncode == 3
+
+
+def test_it_is_stopped_with_its_cluster(site: Site, rc: parpool.Client) -> None:
+    line = [sys.executable, "-m", "parpool", "stop", "--hub"]
+    done = subprocess.run(line, env=site.environment, capture_output=True, text=True, timeout=2 * PATIENCE)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert site.controller.wait(PATIENCE) == 0 and site.hub.wait(PATIENCE) == 0
 
 
 def test_it_ends_by_a_signal(site: Site) -> None:
