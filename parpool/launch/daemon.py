@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ParpoolError
+from .launcher import last_words
 
 COMING_UP = 60.0  #: seconds that a daemon has to come up
 LOG_BYTES = 5_000_000  #: a log file grows to about this size,
@@ -193,7 +194,9 @@ def be(
         try:
             pid, tell = detach(is_up, COMING_UP)
         except ChildProcessError as error:
-            raise ChildProcessError(f"the {kind} did not come up: {error} (its log is in {logs})") from None
+            # One that knows its name may end without another word to us than the last one in its log.
+            said = f": {words}" if name and (words := last_words(logs / f"{name}.log")) else ""
+            raise ChildProcessError(f"the {kind} did not come up: {error}{said} (its log is in {logs})") from None
         if pid:
             _say(f"{kind} is up: pid {pid}")
             return

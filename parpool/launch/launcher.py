@@ -26,6 +26,7 @@ asks.
 
 from __future__ import annotations
 
+import re
 import shlex
 import signal
 import sys
@@ -201,7 +202,11 @@ _KILLERS = {
 
 
 def last_words(log: Path, start: int = 0) -> str:
-    """The last line of a log that has words on it, from the byte ``start``: that of a traceback says the most."""
+    """The last line of a log that has words on it, from the byte ``start``: that of a traceback says the most.
+
+    Of a line of parpool's own log what it says. One that tells neither of an error nor of an end is no reason: then
+    nothing was said.
+    """
     try:
         with log.open("rb") as file:
             size = file.seek(0, 2)
@@ -209,4 +214,11 @@ def last_words(log: Path, start: int = 0) -> str:
             lines = file.read().decode(errors="replace").split("\n")
     except OSError:
         return ""
-    return next((line.strip() for line in reversed(lines) if any(map(str.isalnum, line))), "")
+    line = next((line.strip() for line in reversed(lines) if any(map(str.isalnum, line))), "")
+    if own := _LOGGED.fullmatch(line):
+        level, message = own.groups()
+        return message if level in ("ERROR", "CRITICAL") or " ends: " in message else ""
+    return line
+
+
+_LOGGED = re.compile(r"\d{4}-\d\d-\d\d [\d:,]+ \d+ ([A-Z]+) (.*)")

@@ -82,3 +82,20 @@ def test_last_words(tmp_path: Path) -> None:
     assert last_words(log) == "x" * 1999
     log.write_bytes(b"anew\n")
     assert last_words(log, 4000) == "anew", "the log was begun anew meanwhile"
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("INFO engine engine-1, pid 7, is to serve ipc://x", ""),
+        ("WARNING client 7 is lost", ""),
+        ("ERROR no controller for 5 s: engine engine-1 ends", "no controller for 5 s: engine engine-1 ends"),
+        ("INFO engine engine-1 ends: SIGTERM has come", "engine engine-1 ends: SIGTERM has come"),
+    ],
+)
+def test_last_words_of_our_own_logs(tmp_path: Path, line: str, words: str) -> None:
+    log = tmp_path / "log"
+    log.write_text(f"a word before\n2026-11-21 15:26:17 18770 {line}\n")
+    assert last_words(log) == words
+    log.write_text(f"a word before\n2026-11-21 15:26:17,123 18770 {line}\n\n")
+    assert last_words(log) == words
