@@ -40,7 +40,7 @@ from .cli_options import (
 )
 from .cli_tables import print_table, shown
 from .errors import ConnectionFileError, ParpoolError
-from .launch import daemon
+from .launch import choose, daemon
 from .launch.mpi import rank_and_size, share
 from .net import address
 from .net.address import Connection
@@ -139,8 +139,9 @@ def start(profile: str, cluster_id: str | None, log_level: str, daemonize: bool,
 
     folder = address.cluster_folder(profile, cluster_id)
     try:
+        choose.check(options["engines"], **options["engine_options"])
         cluster = Cluster(profile=profile, cluster_id=folder.name, log_level=log_level, keep=daemonize, **options)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise click.UsageError(str(error)) from None
 
     def serve(up: Callable[[str], None]) -> None:

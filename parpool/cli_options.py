@@ -12,11 +12,10 @@ from urllib.parse import unquote
 import click
 
 from .net import address
-from .options import ControllerSettings, EngineSettings, holds_password
+from .options import DATABASES, ControllerSettings, EngineSettings, holds_password, names_database
 
 LEVELS = ("debug", "info", "warning", "error")
 ABOVE_0 = click.FloatRange(0, min_open=True)
-DATABASES = "memory, sqlite:///PATH, or postgresql://HOST/NAME with its password in ~/.pgpass"
 PROFILE: Any = {"help": "The profile that the cluster belongs to.", "show_default": 'PARPOOL_PROFILE, or "default"'}
 PORTS = ("client", "work", "control", "heart")
 NAMES = ", ".join(PORTS)
@@ -88,6 +87,8 @@ def _ports(ctx: click.Context, option: click.Parameter, values: tuple[str, ...])
 def _database(ctx: click.Context, option: click.Parameter, value: str) -> str:
     if holds_password(value):
         raise click.BadParameter("its password would stand here for others to read: it belongs in ~/.pgpass")
+    if not names_database(value):
+        raise click.BadParameter(f"it may be {DATABASES}")
     return value
 
 

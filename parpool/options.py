@@ -101,6 +101,15 @@ class ControllerSettings:
     number: int = 0  #: which of them this is; 0: the controller itself, which starts the others
 
 
+DATABASES = "memory, sqlite:///PATH, or postgresql://HOST/NAME with its password in ~/.pgpass"
+
+
+def names_database(db: str) -> bool:
+    """Is it one of those that records can be kept in (`DATABASES`)?"""
+    scheme, separator, _ = db.partition(":")
+    return db == "memory" or bool(separator and scheme.partition("+")[0] in ("sqlite", "postgresql", "postgres"))
+
+
 def holds_password(db: str) -> bool:
     """Does the URL of a database hold a password: before its host, or among what follows a question mark?"""
     rest = db.partition("://")[2]

@@ -18,7 +18,7 @@ from ..launch import choose
 from ..launch.launcher import Launcher, Site
 from ..launch.process import ProcessLauncher
 from ..net import address
-from ..options import ControllerSettings, EngineSettings, cpu_count, holds_password
+from ..options import DATABASES, ControllerSettings, EngineSettings, cpu_count, holds_password, names_database
 
 #: What starts engines: the name of a launcher, a function of a `Site` and options that makes one, or a launcher.
 Engines = str | Launcher | Callable[..., Launcher]
@@ -71,6 +71,8 @@ class Plan:
             raise ValueError(f"misses must be 1 or more, not {self.misses!r}")
         if self.on_client_lost not in ("drop", "keep"):
             raise ValueError(f"on_client_lost is 'drop' or 'keep', and not {self.on_client_lost!r}")
+        if not names_database(self.db):
+            raise ValueError(f"db may be {DATABASES}")
         if holds_password(self.db):
             raise ValueError(
                 "there is a password in db, which would stand on a command line for others to read: leave it out, and "

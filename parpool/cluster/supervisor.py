@@ -182,6 +182,8 @@ class Supervisor:
                 size, begin = file.seek(0, 2), self._earlier.get(name, 0)
                 file.seek(max(begin if begin <= size else 0, size - 4000))
                 lines = file.read().decode(errors="replace").strip().splitlines()[-LINES:]
+                if all(line in words for line in lines):
+                    return ""
                 return "".join(f"\n  | {line}" for line in lines)
         return ""
 

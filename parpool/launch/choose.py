@@ -23,12 +23,17 @@ Factory = Callable[..., Launcher]  #: of a Site and options
 
 def launcher(name: str, site: Site, **options: Any) -> Launcher:
     """A launcher by its name, with its options: ``launcher("ssh", site, hosts="one:4, two")``."""
+    return check(name, **options)(site, **options)
+
+
+def check(name: str, **options: Any) -> Factory:
+    """What makes a launcher of this name. Raises ValueError where there is none, TypeError for options it has not."""
     factory = _factory(name)
     try:
-        inspect.signature(factory).bind(site, **options)
+        inspect.signature(factory).bind(None, **options)
     except TypeError as error:
         raise TypeError(f"the launcher {name!r}: {error}; its options: {_options(factory)}") from None
-    return factory(site, **options)
+    return factory
 
 
 def known() -> list[str]:

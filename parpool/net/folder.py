@@ -20,13 +20,21 @@ LOOKED_AT = 1.0  #: seconds for which somebody may be looking at a lock (`runnin
 
 
 def make_folder(folder: Path) -> None:
-    """Make the folder and those above it that are missing, private to the user."""
+    """Make the folder and those above it that are missing, private to the user.
+
+    Raises ConnectionFileError where that cannot be.
+    """
     missing = []
     while not folder.is_dir():
         missing.append(folder)
         folder = folder.parent
     for each in reversed(missing):  # Path.mkdir(parents=True) makes the upper ones as open as the umask leaves them
-        each.mkdir(mode=0o700, exist_ok=True)
+        try:
+            each.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise ConnectionFileError(
+                f"the folder {each} cannot be made ({error.strerror}): set PARPOOL_DIR to a folder of your own"
+            ) from error
 
 
 def write_private(path: Path, data: bytes) -> None:

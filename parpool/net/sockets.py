@@ -59,7 +59,7 @@ class Context:
             return Router(socket, address, secret, public, domain)
         except zmq.ZMQError as error:
             socket.close(linger=0)
-            raise OSError(error.errno, f"no socket at {address}: {error.strerror}") from error
+            raise OSError(error.errno, f"no socket at {address}: {_reason(error)}") from error
 
     def dealer(
         self, address: str, identity: str, *, host_key: bytes = b"", keys: tuple[bytes, bytes] | None = None
@@ -96,6 +96,15 @@ class Context:
         """Close every socket and end the context's threads, after ``linger`` seconds for what is still to be sent."""
         if os.getpid() == self._pid:
             self._context.destroy(int(linger * 1000))
+
+
+def _reason(error: zmq.ZMQError) -> str:
+    """Why an address could not be had, and what to do about it."""
+    if error.errno == zmq.EADDRINUSE:
+        return "Address already in use: choose another port, or let the system do that"
+    if error.errno == zmq.EADDRNOTAVAIL:
+        return "it is none of this machine: listen at one that is, or at * for all of them"
+    return str(error.strerror)
 
 
 class Router:

@@ -99,6 +99,10 @@ def test_version(tmp_path: Path) -> None:
         (["hub", "--db", "postgresql://me@host/db?SSL%50assword=secret"], "its password would stand here"),
         (["controller", "--hub", "tcp://head:5000?role=hub&secret_key=x"], "its key would stand here"),
         (["controller", "--hub", "tcp://head:5000%3Frole=hub%26secret%5Fkey=x"], "its key would stand here"),
+        (["start", "--db", "foo://secret@x"], "it may be memory, sqlite:///PATH"),
+        (["controller", "--db", "tasks.db"], "it may be memory, sqlite:///PATH"),
+        (["start", "--engines", "moon"], "there is no launcher 'moon'; there are: "),
+        (["start", "-o", "foo=1"], "its options: many=None"),
         (["start", "4"], "unexpected extra argument"),
         (["status", "--profile", "../x"], "'../x' is no profile"),
         (["stop", "--cluster-id", "a b"], "'a b' is no cluster id"),
@@ -339,3 +343,4 @@ def test_what_is_wrong_with_the_world_is_one_line(folder: Path) -> None:
     folder.write_text("a file where the folder should be")
     result = call("controller")
     assert result.exit_code == 1 and len(result.stderr.splitlines()) == 1 and str(folder) in result.stderr
+    assert "set PARPOOL_DIR to a folder of your own" in result.stderr

@@ -383,7 +383,7 @@ def test_a_cluster_that_cannot_be_started(
     spawn: Spawn, folder: Path, arguments: list[str], message: str, daemonize: list[str]
 ) -> None:
     done = parpool("start", *arguments, *daemonize)
-    assert done.returncode == 1 and message in done.stderr.splitlines()[-1], done.stderr
+    assert done.returncode == 2 and message in done.stderr.splitlines()[-1], done.stderr
     assert "Traceback" not in done.stderr and "Traceback" not in log(folder, "cluster")
     until(lambda: ours(folder) == [])
     assert not address.running(folder)

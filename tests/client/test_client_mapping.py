@@ -294,7 +294,12 @@ def fake_link(engines: int, mean: float | None) -> Any:
         return len(sent)
 
     return SimpleNamespace(
-        engines=engines, check=lambda: None, pace=lambda key: mean, dumps=lambda v, lent: v, send_chunk=send_chunk, sent=sent
+        engines=engines,
+        check=lambda: None,
+        pace=lambda key: mean,
+        dumps=lambda v, lent: v,
+        send_chunk=send_chunk,
+        sent=sent,
     )
 
 

@@ -104,6 +104,7 @@ def test_what_no_cluster_can_be(plan: Plan) -> None:
         ({"patience": float("nan")}, "patience is a number of seconds above 0, and not nan"),
         ({"misses": 0}, "misses must be 1 or more, not 0"),
         ({"on_client_lost": "cry"}, "on_client_lost is 'drop' or 'keep', and not 'cry'"),
+        ({"db": "tasks.db"}, "db may be memory, sqlite:///PATH, or"),
         ({"db": "postgresql://ann:secret@host/name"}, "password in db.*pgpass"),
         ({"db": "postgresql://ann@host/name?password=secret"}, "password in db.*pgpass"),
     ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -159,6 +160,14 @@ def test_bytes_that_are_no_zmq(context: Context, other: Context, address: str) -
 
 
 # tcp -----------------------------------------------------------------------------------------------------
+
+
+def test_addresses_that_cannot_be_had(context: Context) -> None:
+    public, secret = keypair()
+    router = context.router("tcp://127.0.0.1:*", secret=secret, public=public)
+    for taken, words in [(router.address, "choose another port"), ("tcp://192.0.2.1:*", "it is none of this machine")]:
+        with pytest.raises(OSError, match=f"no socket at {re.escape(taken)}: .*{words}"):
+            context.router(taken, secret=secret, public=public)
 
 
 def test_tcp_with_the_key(context: Context, other: Context) -> None:

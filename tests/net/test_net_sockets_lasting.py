@@ -13,6 +13,7 @@ from sides import Keeping, await_message
 
 from parpool.net.sockets import DOWN, REFUSED, SHUT, UP, Context, Monitor, Poller, have_ipc, keypair
 
+
 def await_refusals(router: Router, count: int) -> None:
     deadline = time.monotonic() + 10
     while router.refused() < count:
