@@ -267,8 +267,10 @@ class Fan:
             far.abandon(error)
         self._dealing.fail(error)
 
-    def close(self, keep: bool) -> None:
-        """Take leave. (Nobody drives any more.)"""
+    def close(self, keep: bool | None) -> None:
+        """Take leave, as a far host does. (Nobody drives any more.)"""
+        if keep is not False and self._failure is None:
+            self._hand_out()
         for far in self.fars:
             far.close(keep)
 
