@@ -22,6 +22,7 @@ from typing import Any
 import click
 
 from . import __version__
+from .cli_found import NotRunning, awaited, of_living, running
 from .cli_options import (
     ABOVE_0,
     as_a_process,
@@ -39,17 +40,15 @@ from .cli_options import (
     which_cluster,
 )
 from .cli_tables import print_table, shown
-from .errors import ConnectionFileError, ParpoolError
+from .errors import ParpoolError
 from .launch import choose, daemon
 from .launch.mpi import rank_and_size, share
 from .net import address
-from .net.address import Connection
 from .options import ControllerSettings, EngineSettings, HubSettings
 
 log = logging.getLogger("parpool")
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "show_default": True}
-LOOK = 0.05  #: seconds between two looks for a connection file
 RESTARTS = 10  #: how often a scheduler or a hub of a controller is started again
 REFUSING = 3  #: seconds that it needs at most to refuse an engine
 
@@ -70,12 +69,6 @@ def _run(arguments: list[str], prog: str) -> None:
 
 
 # What the commands share ----------------------------------------------------------------------------
-
-
-class NotRunning(click.ClickException):
-    """There is no such cluster, or it does not run."""
-
-    exit_code = 3
 
 
 class Commands(click.Group):
@@ -165,7 +158,7 @@ def stop(profile: str, cluster_id: str | None, hub: bool) -> None:
 
     folder = address.cluster_folder(profile, cluster_id)
     try:
-        folder = (path := _running(profile, cluster_id, "cluster.json")).parent
+        folder = (path := running(profile, cluster_id, to_stop=True)).parent
         Cluster.from_file(path).stop_cluster()
     except NotRunning:
         if not hub or not afar.end_hub(folder):
@@ -183,7 +176,7 @@ def stop(profile: str, cluster_id: str | None, hub: bool) -> None:
 @json_option
 def status(profile: str, cluster_id: str | None, file: Path | None, as_json: bool) -> None:
     """Tell of a cluster that runs: its engines, its clients, its hub."""
-    path = _of_living("client", file) if file else _running(profile, cluster_id)
+    path = of_living("client", file) if file else running(profile, cluster_id)
     from . import Client
 
     with Client(path) as client:
@@ -328,7 +321,7 @@ def engine(
 
     It may be started before the controller: then it waits for that, as long as its --timeout.
     """
-    whole = _awaited(file, profile, cluster_id, timeout)
+    whole = awaited(file, profile, cluster_id, timeout)
     scheduler = share(whole.schedulers, os.environ, "" if mpi else number) if scheduler is None else scheduler
     if scheduler >= whole.schedulers:
         raise click.BadParameter(f"there are {whole.schedulers}, and they are counted from 0", param_hint="--scheduler")
@@ -363,47 +356,6 @@ def engine(
 
 
 # Steps ----------------------------------------------------------------------------------------------
-
-
-def _found(role: str, profile: str, cluster_id: str | None) -> Path:
-    try:
-        return address.find(role, profile=profile, cluster_id=cluster_id)
-    except ConnectionFileError as error:
-        raise NotRunning(str(error)) from error
-
-
-def _awaited(file: Path | None, profile: str, cluster_id: str | None, timeout: float) -> Connection:
-    """What an engine's file says, as soon as there is one, and a controller that may serve it."""
-    deadline, told = time.monotonic() + timeout, False
-    while True:
-        try:
-            return address.read(_of_living("engine", file or _found("engine", profile, cluster_id)), "engine")
-        except NotRunning as error:
-            # A cluster that has ended in order has removed the files that its engines were told of.
-            hopeless = isinstance(error.__cause__, address.SeveralClusters) or (file and not file.exists())
-            if hopeless or time.monotonic() > deadline:
-                raise
-            if not told:
-                click.echo(f"waiting for a controller, for {timeout:g} s: {error.message}", err=True)
-                told = True
-        time.sleep(LOOK)
-
-
-def _of_living(role: str, path: Path) -> Path:
-    """The file, unless it is not there or its controller has ended."""
-    if not path.exists():
-        raise NotRunning(f"there is no connection file {path}")
-    if address.gone(address.read(path, role, gone_too=True)):
-        raise NotRunning(f"the cluster does not run: the controller that wrote {path} is gone")
-    return path
-
-
-def _running(profile: str, cluster_id: str | None, or_file: str = "") -> Path:
-    """The client's file of a cluster that runs, or at least has left the other file."""
-    path = _found("client", profile, cluster_id)
-    if not address.running(path.parent) and not (or_file and (path.parent / or_file).exists()):
-        raise NotRunning(f"cluster {path.parent.name!r} does not run ({path.parent})")
-    return path
 
 
 def _logs(folder: Path) -> Path:

@@ -1,8 +1,9 @@
-"""What commands say of processes that do not come up."""
+"""What commands say of processes that do not come up, and do with files of other machines."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import subprocess
 import sys
 import time
@@ -43,3 +44,14 @@ def test_a_daemon_s_reason_is_told(folder: Path, tmp_path: Path) -> None:
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and not done.stdout
     assert "it ended before it was up: the controller at tcp://127.0.0.1:" in done.stderr
     assert f"does not let in the key of this engine (its log is in {folder / 'log'})" in done.stderr
+
+
+def test_a_file_of_another_machine(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = dataclasses.replace(address.read(folder / "client.json"), hostname="elsewhere")
+    monkeypatch.setenv("PARPOOL_DIR", str(tmp_path / "here"))
+    path = address.cluster_folder() / "client.json"
+    address.write(theirs, path)
+    done = subprocess.run([*PARPOOL, "status", "--json"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and json.loads(done.stdout)["pid"] == theirs.pid, done.stderr
+    done = subprocess.run([*PARPOOL, "stop"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 3 and f"{path} is of elsewhere, where it can be stopped" in done.stderr

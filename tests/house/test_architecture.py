@@ -65,6 +65,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "patching": {"pool"},
     "magics": {"errors", "client"},
     "cli_options": {"options", "launch.choose", "net.address"},
+    "cli_found": {"errors", "net.address"},
     "cli_tables": set(),
     "executor": {"errors", "options", "client", "launch"},
     "cluster": {"errors", "options", "client", "launch", "net.address", "net.folder", "net.deaths", "net.wake"},
