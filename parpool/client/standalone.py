@@ -152,6 +152,8 @@ class RemoteLink(BaseLink):
         self._closed = True
         if self._baton.halt(AT_EXIT):
             self._host.close(self._host.keep)
+            if self._store is not None:
+                self._store.close(bool(self._host.keep))
 
     def _leave(self, keep: bool | None) -> None:
         if self._foreign or self._baton.mine():
@@ -171,7 +173,7 @@ class RemoteLink(BaseLink):
             self._callbacks.finish()
             self._host.close(keep)
             if self._store is not None:
-                self._store.close(keep)
+                self._store.close(bool(keep))
             self.leases.close()
             forked.gone(self)
 

@@ -11,7 +11,10 @@ from collections.abc import Iterator
 import pytest
 from sides import Keeping, await_message
 
-from parpool.net.sockets import DOWN, REFUSED, SHUT, UP, Context, Monitor, Poller, have_ipc, keypair
+from parpool.net.sockets import DOWN, REFUSED, SHUT, UP, Context, Monitor, Poller, Router, have_ipc, keypair
+
+
+pytestmark = pytest.mark.skipif(not have_ipc(), reason="local sockets")
 
 
 def await_refusals(router: Router, count: int) -> None:
@@ -19,9 +22,6 @@ def await_refusals(router: Router, count: int) -> None:
     while router.refused() < count:
         assert time.monotonic() < deadline, "it is not counted"
         time.sleep(0.01)
-
-
-pytestmark = pytest.mark.skipif(not have_ipc(), reason="local sockets")
 
 
 # What becomes of a connection -------------------------------------------------------------------------------------
