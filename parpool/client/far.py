@@ -91,9 +91,9 @@ class Far:
 
     # -- from any thread --------------------------------------------------------------------------------------
 
-    def submit(self, task: Task) -> None:
-        """Hand in a task; the next step sends it."""
-        self._handed_in.append(task)
+    def submit(self, each: Any) -> None:
+        """Hand in a task, or a message; the next step sends it."""
+        self._handed_in.append(each)
         if self.asleep:
             self.wake()
 
@@ -115,22 +115,17 @@ class Far:
 
     def abort(self, ids: list[int], elsewhere: bool = False) -> None:
         """Take back tasks that have not begun; ``elsewhere``: they go to another scheduler."""
-        self._say(Abort(ids, elsewhere))
+        self.submit(Abort(ids, elsewhere))
 
     def ask(self, what: str, about: dict[str, Any], reply: Reply) -> None:
         """Ask the controller; ``reply`` is called in the loop, with the value, or with None and an error in words."""
-        self._say(self._asked.question(what, about, reply))
+        self.submit(self._asked.question(what, about, reply))
 
     def greet(self, function: Function, payload: bytes) -> None:
         """Have every engine call this before all that is submitted from here on, also those that join later."""
         about = {"key": function.key, "blob": function.blob, "name": function.name, "payload": payload}
         self._greetings.append(about)
-        self._say(self._asked.question("greet", {**about, "again": False}, lambda value, error: None))
-
-    def _say(self, message: Any) -> None:
-        self._handed_in.append(message)
-        if self.asleep:
-            self.wake()
+        self.submit(self._asked.question("greet", {**about, "again": False}, lambda value, error: None))
 
     def wake(self) -> None:
         """End the sleep of a step in another thread."""

@@ -13,7 +13,6 @@ from sides import Keeping, await_message
 
 from parpool.net.sockets import DOWN, REFUSED, SHUT, UP, Context, Monitor, Poller, Router, have_ipc, keypair
 
-
 pytestmark = pytest.mark.skipif(not have_ipc(), reason="local sockets")
 
 
