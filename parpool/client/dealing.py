@@ -75,7 +75,16 @@ class Dealing:
     def place(self, task: Task) -> None:
         """Give a task to a scheduler, or let it wait."""
         if task.after is None and task.follow is None:
-            self._give(task, self.shares.choose(task.targets, but=_tried(task)))
+            if task.targets is None and (number := self.shares.least()) is not None:  # as most are
+                far = self.fars[number]
+                if task.function not in far.known:
+                    self._define(far, task.function)
+                if task.remembered:
+                    self._where[task.id] = number
+                self.shares.load[number] += 1
+                far.submit(task)
+            else:
+                self._give(task, self.shares.choose(task.targets))
             return
         number = self.shares.choose(task.targets, self._near(task), _tried(task))
         if any(self._where.get(id, number) != number or not self._is_there(id) for id in named(task)):
@@ -101,8 +110,8 @@ class Dealing:
             self._homeless[task.id] = task
             return
         far = self.fars[number]
-        if task.function not in far.known and task.function in self.known:
-            far.define(Function(task.function, self.known[task.function], self._names[task.function]))
+        if task.function not in far.known:
+            self._define(far, task.function)
         if task.remembered:
             self._where[task.id] = number
         if task.after is not None or task.follow is not None:
@@ -112,6 +121,10 @@ class Dealing:
             far.take_over(task)
         else:
             far.submit(task)
+
+    def _define(self, far: Far, key: bytes) -> None:
+        if key in self.known:
+            far.define(Function(key, self.known[key], self._names[key]))
 
     def _is_there(self, id: int) -> bool:
         """Is a task with a scheduler to stay, where it has not ended?"""
@@ -210,7 +223,7 @@ class Dealing:
     def _go_elsewhere(self, tasks: list[Task]) -> None:
         for task in tasks:
             if self._between.pop(task.id, None) is not None:
-                self.place(task)
+                self._give(task, self.shares.choose(task.targets, self._near(task), _tried(task)))
         if unwanted := [task.id for task in tasks if task.id in self._unwanted]:
             self._unwanted.difference_update(unwanted)
             self.abort(unwanted)

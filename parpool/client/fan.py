@@ -87,7 +87,9 @@ class Fan:
 
     def submit(self, task: Task) -> None:
         """Hand in a task; the next step sends it, or lets it wait."""
-        self._hand_in(task)
+        self._handed_in.append(task)
+        if self.asleep:
+            self.wake()
 
     def define(self, function: Function) -> None:
         """A function that tasks will name."""
@@ -114,7 +116,7 @@ class Fan:
 
         self._hand_in(greet)
 
-    def _hand_in(self, each: Task | Callable[[], None]) -> None:
+    def _hand_in(self, each: Callable[[], None]) -> None:
         self._handed_in.append(each)
         if self.asleep:
             self.wake()

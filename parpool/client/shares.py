@@ -20,6 +20,7 @@ class Shares:
         self.load = [0] * count  #: tasks under way
         self.gone: set[int] = set()  #: those that will never answer again
         self._turn = 0
+        self._open: list[int] = []  #: those that have engines
 
     def of(self, engine: int) -> int:
         """The scheduler that has an engine."""
@@ -29,6 +30,11 @@ class Shares:
         """These engines serve now."""
         found = Counter(map(self.of, engines))
         self.engines = [found[number] for number in range(self.count)]
+        self._open = [number for number in range(self.count) if found[number] and number not in self.gone]
+
+    def least(self) -> int | None:
+        """:meth:`choose` for a task that any engine may run."""
+        return self._least(self._open, self.engines) if self._open else None
 
     def choose(
         self, targets: Iterable[int] | None = None, near: Sequence[int] = (), but: Collection[int] = ()
@@ -60,11 +66,10 @@ class Shares:
 
     def _least(self, allowed: Sequence[int], weights: Sequence[int]) -> int:
         """The one with the least to do for each of its engines."""
-        self._turn += 1
-        start = self._turn % len(allowed)
-        best = allowed[start]
-        load = self.load
-        for number in (*allowed[start + 1 :], *allowed[:start]):
-            if load[number] * weights[best] < load[best] * weights[number]:
-                best = number
+        self._turn = turn = (self._turn + 1) % len(allowed)
+        load, best = self.load, allowed[turn]
+        most, weight = load[best], weights[best]
+        for number in allowed:
+            if load[number] * weight < most * weights[number]:
+                best, most, weight = number, load[number], weights[number]
         return best
