@@ -6,13 +6,14 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 from test_schedulers_as_one import at_gate
 
-from parpool import Cluster, TaskAborted
+from parpool import Cluster, TaskAborted, UnmetDependency, depend
 
 Until = Callable[..., Any]
 
@@ -93,3 +94,51 @@ def test_the_last_engine_of_a_scheduler_goes(one_each: Cluster, tmp_path: Path, 
         gate.touch()
         assert [each.get(20) for each in waiting] == list(range(20))
         assert long[0].get(20) == pids[0]
+
+
+def is_process(pid: int) -> bool:
+    return os.getpid() == pid
+
+
+def test_conditions_that_engines_of_the_other_meet(one_each: Cluster) -> None:
+    with one_each.connect_client() as rc:
+        view = rc.load_balanced_view()
+        for pid in rc[:].apply_sync(os.getpid):
+            there = depend(is_process, pid)(os.getpid)
+            calls = [view.apply_async(there) for _ in range(10)]
+            assert {each.get(20) for each in calls} == {pid}
+            found = rc.db_query({"msg_id": {"$in": [each.msg_ids[0] for each in calls]}}, keys=["status"])
+            assert [each["status"] for each in found] == ["ok"] * 10
+            assert set(view.map_sync(depend(is_process, pid)(lambda _: os.getpid()), range(50), chunksize=5)) == {pid}
+
+
+def test_conditions_that_no_engine_meets(one_each: Cluster, until: Until) -> None:
+    with one_each.connect_client() as rc:
+        view = rc.load_balanced_view()
+        call = view.apply_async(depend(is_process, 0)(os.getpid))
+        with pytest.raises(UnmetDependency, match="engines asked: 0, 1"):
+            call.get(20)
+        found: list[Any] = until(lambda: rc.db_query({"msg_id": call.msg_ids[0], "status": {"$ne": "pending"}}))
+        assert len(found) == 1 and found[0]["status"] != "ok"
+        only_there = rc.load_balanced_view([1]).apply_async(depend(is_process, 0)(os.getpid))
+        with pytest.raises(UnmetDependency, match="engines asked: 1"):
+            only_there.get(20)
+
+
+@pytest.mark.skipif(not find_spec("sqlalchemy"), reason="no SQLAlchemy")
+def test_what_a_database_says_of_tasks_that_have_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARPOOL_DIR", str(tmp_path / "data"))
+    file, gate = tmp_path / "tasks.db", tmp_path / "gate"
+    with Cluster(n=2, schedulers=2, db=f"sqlite:///{file}") as rc:
+        view = rc.load_balanced_view()
+        long = view.apply_async(at_gate, str(gate))
+        short = [view.apply_async(abs, -number) for number in range(50)]
+        pids = rc.queue_status(verbose=True)
+        free = next(pids[id]["pid"] for id in rc.ids if not pids[id]["tasks"] or long.msg_ids[0] not in pids[id]["tasks"])
+        short += [view.apply_async(depend(is_process, free)(abs), -number) for number in range(50, 60)]
+        assert [each.get(20) for each in short] == list(range(60)) and not long.ready()
+        names = [each.msg_ids[0] for each in short]
+        found = rc.db_query({"msg_id": {"$in": names}}, keys=["status"])
+        assert [each["status"] for each in found] == ["ok"] * 60
+        gate.touch()
+        assert long.get(20)
