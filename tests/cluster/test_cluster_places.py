@@ -163,6 +163,17 @@ def test_the_dead_are_replaced_up_to_a_limit(owner: Owner, until: Until) -> None
     until(lambda: len(launcher.started) == 7)
 
 
+def test_who_takes_a_place_has_its_number(owner: Owner, until: Until, tmp_path: Path) -> None:
+    line = [sys.executable, "-S", "-c", "import sys, time; print(sys.argv[1], flush=True); time.sleep(600)", "{number}"]
+    places = owner.places(ProcessLauncher(Site(tmp_path)), argv=line)
+    places.start(2)
+    until(lambda: (tmp_path / "engine-1.log").read_text() == "1\n")
+    os.kill(places.launcher.record()["processes"]["engine-1"][0], signal.SIGKILL)
+    until(lambda: (tmp_path / "engine-2.log").exists() and (tmp_path / "engine-2.log").read_text())
+    assert (tmp_path / "engine-2.log").read_text() == "1\n" and (tmp_path / "engine-0.log").read_text() == "0\n"
+    places.stop()
+
+
 def test_with_no_restarts_nobody_is_replaced(owner: Owner, until: Until) -> None:
     launcher = FakeLauncher()
     places = owner.places(launcher, restarts=0)

@@ -91,6 +91,16 @@ def test_an_engine_understands_its_command_line(plan: Plan, monkeypatch: pytest.
     )
 
 
+def test_several_schedulers(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "--schedulers" not in plan.controller_line() and "--number" not in plan.engine_line()
+    several = with_(plan, schedulers=3)
+    assert understood(several.controller_line(), monkeypatch)["schedulers"] == 3
+    assert several.engine_line()[-2:] == ["--number", "{number}"], "so that they are shared out evenly"
+    assert "--number" not in with_(several, engines="mpi").engine_line(), "ranks know who they are"
+    with pytest.raises(ValueError, match="schedulers"):
+        with_(plan, schedulers=0).check()
+
+
 def test_another_interpreter(plan: Plan) -> None:
     plan.python = "/opt/python"
     assert plan.controller_line()[0] == plan.engine_line()[0] == "/opt/python"

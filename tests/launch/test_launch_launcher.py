@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from parpool.launch.launcher import Names, Site, State, chosen, describe, last_words, multiplied
+from parpool.launch.launcher import Names, Site, State, chosen, describe, last_words, multiplied, numbered
 
 
 def test_states() -> None:
@@ -37,6 +37,12 @@ def test_names() -> None:
     with pytest.raises(ValueError, match="must be 1 or more, not 0"):
         names.new(0)
     assert names.new(1) == ["x-y-9"]
+
+
+def test_numbered() -> None:
+    argv = ["run", "{number}", "a{number}"]
+    assert numbered(argv, "engine-12") == ["run", "12", "a{number}"]
+    assert numbered(argv, "engine-3@ann@host-7") == ["run", "3", "a{number}"]
 
 
 def test_chosen() -> None:

@@ -11,7 +11,7 @@ from launch_contract import Make, ProcessContract
 from servers import wait_until
 
 from parpool.launch.launcher import Launcher, Site
-from parpool.launch.mpi import Mpi, mpi, rank_and_size
+from parpool.launch.mpi import Mpi, mpi, rank_and_size, share
 
 
 @pytest.mark.usefixtures("openmpi")
@@ -90,3 +90,14 @@ def test_command_lines() -> None:
 )
 def test_rank_and_size(environ: Mapping[str, str], known: tuple[int, int] | None) -> None:
     assert rank_and_size(environ) == known
+
+
+def test_which_scheduler_an_engine_serves() -> None:
+    rank = {"OMPI_COMM_WORLD_RANK": "5", "OMPI_COMM_WORLD_SIZE": "8"}
+    assert [share(2, {}, str(number)) for number in range(4)] == [0, 1, 0, 1]
+    assert share(4, rank) == 1 and share(4, rank, "2") == 2 and share(4, rank, "{number}") == 1
+    assert (
+        share(3, {"SLURM_ARRAY_TASK_ID": "7"}) == 1 and share(3, {"SGE_TASK_ID": "undefined", "PBS_ARRAYID": "2"}) == 2
+    )
+    assert {share(3, {}) for _ in range(200)} == {0, 1, 2}
+    assert share(1, rank, "9") == 0

@@ -366,3 +366,40 @@ def test_find(cluster: Callable[..., Path], folder: Path, monkeypatch: pytest.Mo
     assert find("client") == mine and find("client", profile="default") == default
     (mine.parent / "client.json").unlink()
     assert "`parpool start --profile mine`" in not_found()
+
+
+# Several schedulers ---------------------------------------------------------------------------------
+
+SEVERAL = dataclasses.replace(
+    TCP["client"],
+    addresses={**TCP["client"].addresses, "client.1": "tcp://10.0.0.1:11", "heart.1": "tcp://10.0.0.1:12"},
+)
+
+
+def test_addresses_of_several_schedulers(path: Path) -> None:
+    assert TCP["client"].schedulers == 1 and TCP["client"].of(0) is TCP["client"]
+    assert SEVERAL.schedulers == 2
+    assert SEVERAL.of(0).addresses == TCP["client"].addresses
+    assert SEVERAL.of(1).addresses == {"client": "tcp://10.0.0.1:11", "heart": "tcp://10.0.0.1:12"}
+    assert SEVERAL.of(1).secret_key == SEVERAL.secret_key and SEVERAL.of(1).schedulers == 1
+    write(SEVERAL, path)
+    for source in (path, SEVERAL.to_url(), SEVERAL.fields(), SEVERAL):
+        assert connection_from(source).addresses == SEVERAL.addresses
+    lanes = {**TCP["engine"].addresses, "work.1": "tcp://a:1", "control.1": "tcp://a:2", "heart.1": "tcp://a:3"}
+    engine = dataclasses.replace(TCP["engine"], addresses={**lanes, "lane.1": "/there"})
+    assert connection_from(engine).of(1).addresses["lane"] == "/there"
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"heart.1": ""}, "lacks the address of heart.1"),
+        ({"client.3": "tcp://a:1", "heart.3": "tcp://a:2"}, "lacks the address of client.2, heart.2"),
+        ({"client.1": "nonsense"}, "client.1 that begins with neither"),
+        ({"client.x": "tcp://a:1"}, "no socket of a controller"),
+        ({"client.01": "tcp://a:1"}, "no socket of a controller"),
+    ],
+)
+def test_addresses_that_are_not_those_of_several(changes: dict[str, str], why: str) -> None:
+    with pytest.raises(ConnectionFileError, match=why):
+        connection_from({**SEVERAL.fields(), "addresses": {**SEVERAL.addresses, **changes}})
