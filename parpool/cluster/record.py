@@ -86,10 +86,12 @@ def over(folder: Path) -> bool:
 
 def clear(folder: Path) -> None:
     """Remove what a controller leaves behind that was killed, and has no successor."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        session = Path(json.loads((folder / STATE).read_bytes())["session"])
-        if session.name.startswith("parpool-"):
-            shutil.rmtree(session, ignore_errors=True)
+    for path in (folder / STATE, *folder.glob(f"schedulers/*/{STATE}"), *folder.glob("schedulers/hub_state.json")):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            session = Path(json.loads(path.read_bytes())["session"])
+            if session.name.startswith("parpool-"):
+                shutil.rmtree(session, ignore_errors=True)
+    shutil.rmtree(folder / "schedulers", ignore_errors=True)
     for path in (*(folder / name for name in (STATE, "client.json", "engine.json")), *folder.glob("journal.*")):
         path.unlink(missing_ok=True)
 

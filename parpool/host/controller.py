@@ -154,6 +154,8 @@ class Controller:
     def close(self) -> None:
         """Let engines and clients know, and remove what is here."""
         if self._ending:
+            if self.siblings is not None:
+                self.siblings.tell(for_good=True)
             self.station.dismiss()
             self.clients.say_over(self._over)
             self.station.hall.flush()

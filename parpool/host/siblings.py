@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -42,6 +43,7 @@ class Kept(Protocol):
 
     def start(self, n: int) -> str: ...
     def pid(self) -> int: ...
+    def signal(self, signum: int) -> None: ...
     def close(self) -> None: ...
 
 
@@ -158,16 +160,26 @@ class Siblings:
 
     # -- the end ----------------------------------------------------------------------------------------------
 
-    def close(self, for_good: bool) -> None:
-        """End them, the hub after those that have something to tell it."""
+    def tell(self, for_good: bool) -> None:
+        """Let the schedulers end, while others do; :meth:`close` waits for it."""
         self._up = False
         (self.folder / ENDING).write_text(FOR_GOOD if for_good else FOLLOWED)
+        for label, kept in self._processes.items():
+            if label != "hub":
+                with suppress(ParpoolError, OSError):
+                    kept.signal(signal.SIGTERM)
+
+    def close(self, for_good: bool) -> None:
+        """End them, the hub after those that have something to tell it."""
+        self.tell(for_good)
         hub = self._processes.pop("hub", None)
         for kept in self._processes.values():
             kept.close()
         if hub is not None:
             hub.close()
         if for_good:
+            for path in self.folder.glob(f"*/{STATE}"):
+                _remove_session(path)
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -180,6 +192,14 @@ def _prepare(folder: Path, keys: dict[str, str]) -> None:
         (folder / name).unlink(missing_ok=True)
     state = {"session": "", "ports": {}, **state, "keys": keys}
     address.write_private(folder / STATE, json.dumps(state, indent=1).encode())
+
+
+def _remove_session(path: Path) -> None:
+    """Of a scheduler that was killed, and is not started again."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        session = Path(json.loads(path.read_bytes())["session"])
+        if session.name.startswith("parpool-"):
+            shutil.rmtree(session, ignore_errors=True)
 
 
 def how_to_end(folder: Path) -> str:

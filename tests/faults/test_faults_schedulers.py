@@ -137,7 +137,8 @@ def test_a_scheduler_that_does_not_come_back(rig: Rig, tmp_path: Path) -> None:
     running = {id: client[id].apply_async(wait_for, gate, id) for id in rig.client.ids}
     begun(tmp_path / "gate", 4)
     pid = schedulers(rig)[1]
-    (rig.folder / "schedulers" / "1" / "controller.json").write_text("no more")
+    state = rig.folder / "schedulers" / "1" / "controller.json"
+    state.write_text(json.dumps({**json.loads(state.read_bytes()), "schedulers": 9}))  # so that it cannot start again
     os.kill(pid, signal.SIGKILL)
     for id in (1, 3):
         assert isinstance(end_of(running[id]), ControllerLost)

@@ -38,6 +38,9 @@ class Process:
     def pid(self) -> int:
         return self.number
 
+    def signal(self, signum: int) -> None:
+        assert self.label != "hub", "who has something to tell it ends first"
+
     def close(self) -> None:
         ending = (self.site.folder / "schedulers" / ENDING).read_text()
         self.site.log.append(f"end {self.label} {ending}")
@@ -96,7 +99,13 @@ def test_from_the_start_to_the_end(site: Site) -> None:
     assert [state(site, number)["keys"] for number in (1, 2)] == [KEYS, KEYS]
     assert all(process.wanted() for process in site.processes)
     site.log.clear()
+    made.tell(for_good=True)
+    assert how_to_end(site.folder / "schedulers" / "1") == FOR_GOOD and site.log == []
+    left = site.folder / "parpool-left"
+    left.mkdir()
+    (site.folder / "schedulers" / "2" / "controller.json").write_text(json.dumps({"session": str(left)}))
     made.close(for_good=True)
+    assert not left.exists(), "that of one that was killed"
     assert not any(process.wanted() for process in site.processes)
     assert site.log == [f"end {label} {FOR_GOOD}" for label in ("scheduler-1", "scheduler-2", "hub")]
     assert not (site.folder / "schedulers").exists()
