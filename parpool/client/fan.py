@@ -265,7 +265,7 @@ class Fan:
         """Nobody drives any more: end what is under way."""
         self._lose_one(0, error)
         self._hand_out()
-        for far in self.fars:
+        for far in reversed(self.fars):  # what the others do not answer may be a question for the first
             far.abandon(error)
         self._dealing.fail(error)
 

@@ -72,7 +72,9 @@ class Siblings:
             (self.folder / name).unlink(missing_ok=True)
         for number in range(1, settings.schedulers):
             _prepare(self.folder / str(number), keys)
-        self.hub = settings.hub or str(self.folder / "hub.json")
+        self.hub = str(self.folder / "hub.json")
+        if settings.hub:  # by its file, as what is given may hold keys, and command lines can be read by others
+            address.write(address.connection_from(settings.hub, "hub"), Path(self.hub))
         try:
             if not settings.hub:
                 self._start(keep, "hub", self._hub_line())
@@ -143,7 +145,7 @@ class Siblings:
         """The connection to the hub."""
         if "hub" in self._processes:
             return self._await("hub", "", "hub.json")
-        return address.connection_from(self.hub, "hub")
+        return address.read(self.hub, "hub", gone_too=True)
 
     def _await(self, label: str, folder: str, file: str) -> Any:
         path, deadline = self.folder / folder / file, time.monotonic() + COMING_UP

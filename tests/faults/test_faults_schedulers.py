@@ -150,6 +150,8 @@ def test_a_scheduler_that_does_not_come_back(rig: Rig, tmp_path: Path) -> None:
         (0, False),
         (1, True),
     ]
+    late = rig.connect(timeout=4.0)
+    assert late.ids == [0, 2] and late.load_balanced_view().apply_sync(abs, -1) == 1
     for engine in rig.engines:  # those of number 1 wait for it
         engine.kill()
 

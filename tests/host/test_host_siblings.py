@@ -16,6 +16,7 @@ from parpool.errors import ConnectionFileError, ControllerLost
 from parpool.host import siblings as module
 from parpool.host.members import Members
 from parpool.host.siblings import ENDING, FOLLOWED, FOR_GOOD, Siblings, how_to_end
+from parpool.net import address
 from parpool.net.address import Connection, ControllerLock, write
 from parpool.options import ControllerSettings
 
@@ -130,9 +131,13 @@ def test_their_command_lines(site: Site) -> None:
 def test_a_hub_that_is_somebody_else_s(site: Site, tmp_path: Path) -> None:
     theirs = tmp_path / "hub.json"
     site.write(theirs, "hub", {"hub": "ipc:///theirs"}, os.getpid())
-    made = site.make(hub=str(theirs))
-    assert site.log == ["start scheduler-1", "start scheduler-2"]
-    assert made.wait_for_hub().addresses == {"hub": "ipc:///theirs"}
+    for hub in (str(theirs), address.read(theirs).to_url()):
+        site.log.clear()
+        made = site.make(hub=hub)
+        assert site.log == ["start scheduler-1", "start scheduler-2"]
+        assert made.wait_for_hub().addresses == {"hub": "ipc:///theirs"}
+        assert not any("ipc:///theirs" in part for process in site.processes for part in process.argv)
+        made.close(for_good=False)
 
 
 def test_what_was_left_by_one_that_was_killed_is_taken_up(site: Site) -> None:

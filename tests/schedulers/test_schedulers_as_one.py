@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from parpool import Client, Cluster, Dependency, ImpossibleDependency, Pool, RemoteError, TaskAborted
+from parpool import Client, Cluster, ControllerLost, Dependency, ImpossibleDependency, Pool, RemoteError, TaskAborted
 from parpool.client.fan import Fan
 
 Until = Callable[..., Any]
@@ -275,3 +275,19 @@ def test_what_is_left_behind_goes_on(rc: Client, cluster: Cluster, tmp_path: Pat
     leaving.close(keep=True)
     gate.touch()
     assert rc.get_result(names).get(20) == list(pids(rc).values())
+
+
+def test_what_is_waited_for_ends_with_the_client(rc: Client, cluster: Cluster, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    running = [rc[id].apply_async(at_gate, str(gate)) for id in rc.ids]
+    other = cluster.connect_client()
+    fetched = other.get_result(running[1].msg_ids[0])
+    behind = [other[id].apply_async(abs, -1) for id in (0, 1)]  # which wait behind those that run
+    with other.load_balanced_view().temp_flags(after=behind) as view:
+        waiting = view.apply_async(abs, -2)
+    other.close()
+    for each in (fetched, waiting):
+        with pytest.raises((ControllerLost, TaskAborted)):
+            each.get(20)
+    gate.touch()
+    assert [each.get(20) for each in running] == list(pids(rc).values())
