@@ -190,7 +190,7 @@ class Rig:
         if controller is not None and controller.poll() is None:
             controller.terminate()
             try:
-                assert controller.wait(ENDING) == 0, self.log("controller")
+                assert controller.wait(ENDING) == 0, f"{controller.returncode}: {self.log('controller')}"
             except subprocess.TimeoutExpired:
                 left.append(controller.args)
                 controller.kill()
