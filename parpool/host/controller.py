@@ -267,4 +267,6 @@ def main(settings: ControllerSettings, keep: Keep | None = None) -> None:
         log.info("controller of %s, pid %d, is ready", settings.folder, os.getpid())
         controller.run()
     finally:
+        for each in (signal.SIGTERM, signal.SIGINT):  # it is about to; and what would be told may be closed
+            signal.signal(each, signal.SIG_IGN)
         controller.close()

@@ -214,6 +214,18 @@ def test_engines_that_hold_the_interpreter_end_with_the_controller(make_rig: Mak
     assert [process.wait(PATIENCE) for process in rig.engines] == [TOLD_TO_DIE]  # as soon as it can
 
 
+def test_a_controller_that_is_told_to_end_over_and_over(make_rig: MakeRig) -> None:
+    """Also while it waits for its last words to leave, which nobody takes."""
+    rig = make_rig(1, tcp=True)
+    os.kill(rig.engines[0].pid, signal.SIGSTOP)
+    assert rig.controller is not None
+    rig.controller.terminate()
+    until(lambda: "the controller ends" in rig.log("controller"))
+    while rig.controller.poll() is None:
+        rig.controller.terminate()
+    assert rig.controller.returncode == 0 and "Traceback" not in rig.said.read_text()
+
+
 def test_a_client_ends_the_cluster(make_rig: MakeRig, tmp_path: Path) -> None:
     rig = make_rig(2)
     other = rig.connect()
