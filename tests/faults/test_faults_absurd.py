@@ -395,6 +395,7 @@ def test_engines_that_say_absurd_things_of_themselves(rig: Rig, context: Any, he
 
 
 @pytest.mark.leaves_processes("an engine, which ends with the controller of all these tests")
+@pytest.mark.leaves_files("where such keep their shared memory")
 def test_an_engine_under_the_name_of_another(rig: Rig, context: Any) -> None:
     """It has the key, so what it says is taken for the other's, and that one is not heard any more. When both are gone
     all is well."""

@@ -171,6 +171,7 @@ def test_the_port_of_heartbeats(rig: Rig) -> None:
 
 
 @pytest.mark.leaves_processes("engines, which end with the module's controller")
+@pytest.mark.leaves_files("where such keep their shared memory")
 def test_the_lanes(rig: Rig) -> None:
     """Whoever is in the private folder may call; what he says is a name."""
     rng = random.Random(5)
