@@ -209,7 +209,7 @@ class Rig:
                     stream.close()
         for wire in self._wires:
             wire.close()
-        if controller is not None and controller.returncode < 0:
+        if any(process.returncode < 0 for process in self._processes):
             sweep()  # as whoever starts next does
         assert not left, f"these do not end with their controller: {left}"
 
