@@ -60,8 +60,7 @@ class Far:
         self, connection: Any, patience: float, keep: bool | None, *, name: str = "", ends: Ends | None = None
     ) -> None:
         self.name = name or uuid.uuid4().hex
-        self.asleep = False
-        self.nudged = False
+        self.asleep = self.nudged = False
         self._functions = Functions()
         self.known = self._functions.known
         self.tasks: dict[int, Task] = {}  #: submitted, and not ended
@@ -201,8 +200,7 @@ class Far:
         if type(message) is Delivery:
             self._deliver(message, frames)
         elif type(message) is Text:
-            task = self.tasks.get(message.id)
-            if task is not None:
+            if (task := self.tasks.get(message.id)) is not None:
                 task.door.printed(task, message.engine, message.stream, message.text)
         elif type(message) is Came:
             self.engines.update((each.id, each) for each in message.engines)
