@@ -134,7 +134,9 @@ def test_what_a_database_says_of_tasks_that_have_moved(tmp_path: Path, monkeypat
         long = view.apply_async(at_gate, str(gate))
         short = [view.apply_async(abs, -number) for number in range(50)]
         pids = rc.queue_status(verbose=True)
-        free = next(pids[id]["pid"] for id in rc.ids if not pids[id]["tasks"] or long.msg_ids[0] not in pids[id]["tasks"])
+        free = next(
+            pids[id]["pid"] for id in rc.ids if not pids[id]["tasks"] or long.msg_ids[0] not in pids[id]["tasks"]
+        )
         short += [view.apply_async(depend(is_process, free)(abs), -number) for number in range(50, 60)]
         assert [each.get(20) for each in short] == list(range(60)) and not long.ready()
         names = [each.msg_ids[0] for each in short]
