@@ -14,6 +14,7 @@ import multiprocessing.util
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -184,8 +185,21 @@ def parpool_files() -> dict[str, str]:
         entry.path: f"file {entry.path}"
         for folder in {tempfile.gettempdir(), os.environ["PARPOOL_RUNTIME_DIR"]}
         for entry in os.scandir(folder)
-        if entry.name.startswith("parpool-")
+        if entry.name.startswith("parpool-") and not of_another(entry.path)
     }
+
+
+def of_another(folder: str) -> bool:
+    """Is it the folder of another process that lives? An engine that joins late makes its own late."""
+    session = sys.modules.get("parpool.shm.session")
+    if session is not None and folder in session._living:
+        return False  # to close its lock file would drop the lock
+    try:
+        pid = int(Path(folder, "lock").read_text())
+        os.kill(pid, 0)
+    except (OSError, ValueError):
+        return False
+    return pid != os.getpid()
 
 
 def open_fds() -> dict[int, str]:

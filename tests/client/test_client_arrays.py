@@ -86,6 +86,10 @@ def store(pool: parpool.Pool) -> Any:
     return pool._link._store  # type: ignore[union-attr]
 
 
+def folder_of(pool: parpool.Pool) -> str:
+    return str(pool._link.host.session.folder)  # type: ignore[union-attr]
+
+
 def reserved_after(pool: parpool.Pool) -> int:
     """Bytes that are still in use when all that can be freed is."""
     segments = store(pool)
@@ -106,7 +110,7 @@ def test_arrays_go_by_shared_memory_both_ways(pool: parpool.Pool) -> None:
     assert pool.apply(total, (a,)) == a.sum()
     assert numpy.array_equal(pool.apply(make, (N,)), a)
     assert store(pool).reserved >= a.nbytes
-    names = os.listdir(store(pool)._path.rpartition("/")[0])
+    names = os.listdir(folder_of(pool))
     assert any(name.startswith("memory-client") for name in names)
     assert any(name.startswith("memory-engine") for name in names)
 
@@ -174,7 +178,7 @@ def test_results_that_nobody_opens_are_freed(pool: parpool.Pool) -> None:
     def use() -> int:
         for _ in range(8):
             pool.apply_async(make, (N,)).wait()
-        return sum(os.stat(entry.path).st_blocks * 512 for entry in os.scandir(os.path.dirname(store(pool)._path)))
+        return sum(os.stat(entry.path).st_blocks * 512 for entry in os.scandir(folder_of(pool)))
 
     use()
     before = use()
@@ -207,7 +211,7 @@ def test_a_call_that_is_tried_again_has_what_was_sent(tmp_path: Path) -> None:
             pool.apply(die_at_first, (a, str(tmp_path / "died again")))
         assert pool.map(lambda x: die_at_first(x, f"{tmp_path}/{int(x[1])}"), [a * 0, a], retries=2) == [0, N]
         assert reserved_after(pool) == 0
-        names = os.listdir(os.path.dirname(store(pool)._path))
+        names = os.listdir(folder_of(pool))
         assert not [
             name for name in names if name.startswith(("memory-engine-0", "memory-engine-1")) and dead(pool, name)
         ]
@@ -258,7 +262,7 @@ def test_results_stay_valid_when_the_pool_has_ended() -> None:
     with parpool.Pool(1) as pool:
         back, late = pool.apply(make, (N,)), pool.apply_async(make, (N,))
         late.wait()
-        folder = os.path.dirname(store(pool)._path)
+        folder = folder_of(pool)
     pool.join()
     assert not os.path.exists(folder)
     assert numpy.array_equal(back, numpy.arange(float(N)))
