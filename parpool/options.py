@@ -128,6 +128,7 @@ class SegmentSettings:
     most: int = 2**62  #: bytes that are shared at most; 0: none are. (What the system has is a limit as well.)
     idle: int = 1024 * 2**20  #: bytes that are kept for what comes next
     keep: float = 10.0  #: seconds that they are kept
+    unclaimed: float = 3600.0  #: seconds that results wait for a client that may have gone
 
     @classmethod
     def from_environment(cls) -> SegmentSettings:

@@ -43,7 +43,7 @@ class _Slot:
         self.reserved = 0  #: bytes that are no hole
         self.lent = False
         self.over = 0  #: the last generation that nobody will take any more
-        self.since = 0.0  #: when it became free
+        self.since = 0.0  #: when it was filled, or became free
 
 
 class Hold(bytearray):
@@ -145,7 +145,7 @@ class Segments:
                 return None
             raise
         slot.generation = next(self._generations)
-        slot.lent = lent
+        slot.lent, slot.since = lent, monotonic()
         slot.region.describe(slot.number, slot.generation, lent)
         with self._lock:
             self._busy.setdefault(slot.region.size, deque()).append(slot)
@@ -201,19 +201,30 @@ class Segments:
                 raise EngineStartError("no folder in memory")
         return self._folder
 
-    def _look(self, size: int, tries: int) -> None:
-        """Find slots that have become free, among so many of those that were filled first."""
+    def _look(self, size: int, tries: int, thorough: bool = False) -> None:
+        """Find slots that have become free, among so many of those that were filled first.
+
+        ``thorough``: also what the dead have taken, and what nobody has come for.
+        """
         busy = self._busy.get(size)
         for _ in range(min(tries, len(busy)) if busy else 0):
             slot = busy.popleft()  # type: ignore[union-attr]
-            if _is_free(slot):
+            if _is_free(slot) or (thorough and self._is_lost(slot)):
                 self._put_back(slot)
             else:
                 busy.append(slot)  # type: ignore[union-attr]
 
     def _look_everywhere(self) -> None:
         for size, busy in list(self._busy.items()):
-            self._look(size, len(busy))
+            self._look(size, len(busy), True)
+
+    def _is_lost(self, slot: _Slot) -> bool:
+        """Has nobody come for it, or has who took it died? (Where this process is told what is over, it knows.)"""
+        if self._watched or slot.lent:
+            return False
+        if slot.region.is_sent(slot.number) and monotonic() - slot.since < self.settings.unclaimed:
+            return False
+        return slot.region.reclaim(slot.number)
 
     def _put_back(self, slot: _Slot) -> None:
         if not slot.reserved:

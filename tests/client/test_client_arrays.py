@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -319,3 +320,29 @@ def test_nothing_is_left_after_the_end_of_everything_by_force(tmp_path: Path) ->
         assert pool.apply(abs, (-1,)) == 1
     pool.join()
     assert not os.path.exists(folder)
+
+
+SMALL_DISK = r"""
+import numpy, parpool
+def echo(a): return a
+if __name__ == "__main__":
+    with parpool.Pool(2) as pool:
+        items = [numpy.full(250_000, float(n)) for n in range(8)]  # 16 MB each way, on 6 MB
+        for _ in range(3):
+            assert all((a == b).all() for a, b in zip(pool.map(echo, items), items, strict=True))
+            results = [pool.apply_async(echo, (item,)) for item in items]
+            assert all((r.get() == item).all() for r, item in zip(results, items, strict=True))
+        assert 0 < pool._link._store.reserved < 6e6
+    pool.join()
+"""
+
+
+def test_a_small_dev_shm_is_filled_and_no_more(tmp_path: Path) -> None:
+    script = tmp_path / "small.py"
+    script.write_text(SMALL_DISK)
+    mount = f"mount -t tmpfs -o size=6m tmpfs /dev/shm && unset PARPOOL_RUNTIME_DIR && exec '{sys.executable}' '{script}'"
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c"]
+    if shutil.which("unshare") is None or subprocess.run([*command, "true"], capture_output=True).returncode:
+        pytest.skip("only root can mount")
+    done = subprocess.run([*command, mount], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

@@ -262,6 +262,29 @@ def test_without_any_memory_there_is_no_threshold(session: Session) -> None:
     assert Segments(session.folder, "sender", SegmentSettings(threshold=7)).threshold == 7
 
 
+def test_results_that_nobody_comes_for_are_lost_in_the_end(session: Session, children: Callable[[], Child]) -> None:
+    segments = Segments(session.folder, "engine", SegmentSettings(unclaimed=1e9, keep=0.0), watched=False)
+    parcel = segments.put([memoryview(DATA)], False)
+    assert parcel is not None and parcel.hold(b"message") == b"message"
+    segments.trim()
+    assert segments.reserved  # somebody may come
+    child, where = children(), (*parcel.where[:3], len(DATA))
+    child("take", where)
+    segments.trim()
+    assert child("read", where) == DATA and segments.reserved
+    child.process.kill()
+    child.process.join(20)
+    segments.trim()
+    segments.trim()  # what has become free in the first
+    assert segments.reserved == 0
+    segments.settings = SegmentSettings(unclaimed=0.0, keep=0.0)
+    segments.put([memoryview(DATA)], False)
+    segments.trim()
+    segments.trim()  # what has become free in the first
+    assert segments.reserved == 0
+    segments.close()
+
+
 def test_what_is_idle_is_bounded(session: Session) -> None:
     segments = Segments(session.folder, "sender", SegmentSettings(idle=2**20))
     holds = [put(segments, bytes(900_000)) for _ in range(4)]
