@@ -109,6 +109,8 @@ class Questions:
         takes for pending besides has ended, and nobody has written down how."""
         self._resumed.add(door.name)
         self.look()
+        if self._controller.settings.schedulers > 1:
+            return  # what is pending may be with another one
         began = self._controller.started
         query = {"client": door.name, "status": PENDING, "submitted": {"$lt": began}}
         watcher = self._controller.watcher

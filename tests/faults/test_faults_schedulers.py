@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fault_rig import PARPOOL, MakeRig, Rig, begun, end_of, ends_of, lines, until
+from fault_rig import PARPOOL, MakeRig, Rig, begun, end_of, ends_of, let_go, lines, until
 from fault_tasks import my_pid, noted, noted_busily, wait_for
 
 from parpool import ControllerLost, ParpoolError
@@ -115,6 +115,22 @@ def test_dependencies_across_schedulers_outlive_them(rig: Rig, tmp_path: Path) -
     Path(gate + ".go").touch()
     assert ends_of([*first, *behind, last]) == [0, 1, *range(11)]
     assert Counter(lines(path)) == Counter(map(str, range(11))) and lines(path)[-1] == "10"
+
+
+def test_records_of_the_others_are_none_the_worse_for_it(rig: Rig, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    running = [rig.client[id].apply_async(wait_for, str(gate), id) for id in (0, 1, 2)]
+    begun(gate, 3, running)
+    names = [name for each in running for name in each.msg_ids]
+    before = schedulers(rig)[1]
+    os.kill(before, signal.SIGKILL)
+    until(lambda: schedulers(rig)[1] not in (None, before) and rig.ids() == [0, 1, 2, 3])
+    assert rig.client[3].apply_sync(my_pid), "the client has come back to it"
+    query = {"msg_id": {"$in": names}}
+    assert [each["status"] for each in rig.client.db_query(query, keys=["status"])] == ["pending"] * 3
+    let_go(gate)
+    assert ends_of(running) == [0, 1, 2]
+    assert [each["status"] for each in rig.client.db_query(query, keys=["status"])] == ["ok"] * 3
 
 
 def test_the_hub_is_killed(rig: Rig) -> None:
