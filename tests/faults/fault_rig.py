@@ -19,6 +19,7 @@ from fault_wire import Wire
 
 from parpool import Client
 from parpool.client.waits import Errand
+from parpool.engine.warden import TOLD_TO_DIE
 from parpool.net.folder import write_private
 from parpool.shm.session import sweep
 
@@ -209,7 +210,7 @@ class Rig:
                     stream.close()
         for wire in self._wires:
             wire.close()
-        if any(process.returncode < 0 for process in self._processes):
+        if any(process.returncode not in (0, TOLD_TO_DIE) for process in self._processes):
             sweep()  # as whoever starts next does
         assert not left, f"these do not end with their controller: {left}"
 
