@@ -196,7 +196,8 @@ def test_a_wait_for_a_controller_that_ends(make_rig: MakeRig, tmp_path: Path, wa
     waiting = Waiting(waits)
     rig.controller.terminate()
     rig.controller.send_signal(signal.SIGCONT)
-    assert lost(waiting.ended()), repr(waiting.end)  # though it would have patience for a minute
+    end = waiting.ended()  # though it would have patience for a minute
+    assert lost(end) or (wait is of_the_hub and isinstance(end, list)), repr(end)  # which may answer in its last step
     with pytest.raises(ControllerLost, match="the cluster was ended: SIGTERM"):
         client.load_balanced_view().apply_sync(add, 1)
     assert rig.controller.wait(PATIENCE) == 0
