@@ -46,6 +46,7 @@ class Hub:
 
     def __init__(self, settings: HubSettings) -> None:
         self._over = ""
+        self._malformed = 0
         self._settings = settings
         self._tasks: dict[tuple[str, int], Task] = {}  #: that have not ended
         self._doors: dict[str, _Door] = {}
@@ -147,6 +148,7 @@ class Hub:
         try:
             message = to_hub(frames[0] if frames else b"")
         except MalformedFrame as error:
+            self._malformed += 1
             log.warning("dropped a malformed message of %r: %s", address[:40], error)
             return
         if not isinstance(message, Notes):
@@ -178,6 +180,7 @@ class Hub:
         if not self._unsettled:
             return
         status = {**self.store.status(), "pid": os.getpid(), "hostname": socket.gethostname()}
+        status["malformed"] = self._malformed
         if not status["backlog"]:
             for address, number in self._unsettled.items():
                 self._socket.send(address, encode(Written(number, status)))
