@@ -23,6 +23,8 @@ pytestmark = pytest.mark.skipif(not have_ipc() or not hasattr(os, "fork"), reaso
 def cluster() -> Iterator[RealCluster]:
     # One that is lost is not noticed as long as these tests run.
     with real_cluster(1, heartbeat=60.0) as made:
+        with made.client() as rc:  # what the engine has from its first task on is no test's leftover
+            assert rc.wait_for_engines(1, 20) and rc[0].apply_sync(os.getpid)
         yield made
 
 
