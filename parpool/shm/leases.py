@@ -58,7 +58,7 @@ class Leases:
                 lent = region.take(slot, generation)
                 if lent is None:
                     raise gone(f"{path} has other data in its place")
-                return self._watch(key, region.view(slot, lent), region, generation, lent)
+                return self._watch(key, region.view(slot, lent, size), region, generation, lent)
         # It was lent to this process already, which may have written to it.
         copy = memoryview(region.copy(slot, generation, size) or b"")
         if not watch.lent or len(copy) != size:

@@ -53,13 +53,20 @@ possible = (
 class Region:
     """Both sides' view of a region. Made by :meth:`make` and :meth:`open`, which raise OSError where it cannot be."""
 
-    def __init__(self, path: str, fd: int, size: int, slots: int) -> None:
+    def __init__(self, path: str, fd: int, size: int, slots: int, reader: bool = False) -> None:
         self.path = path
         self.size = size  #: bytes of a slot
         self.slots = slots
         self._fd = fd
-        self._shared = mmap.mmap(fd, HEADER + slots * size)
         self._private: mmap.mmap | None = None
+        self._whole = True  #: could all of it be mapped?
+        try:
+            self._shared = mmap.mmap(fd, HEADER + slots * size)
+        except OSError:
+            if not reader:
+                raise
+            # A limit of address space: what lies in slots is then copied out of the file.
+            self._shared, self._whole = mmap.mmap(fd, HEADER), False
         self._kind: Any = ctypes.c_ubyte * size
 
     @classmethod
@@ -89,7 +96,7 @@ class Region:
             magic, size, slots = _about.unpack(os.pread(fd, _about.size, 0).ljust(_about.size, b"\0"))
             if magic != MAGIC or not 0 < slots <= MOST_SLOTS or found.st_size != HEADER + slots * size:
                 raise OSError(f"{path} is no region")
-            return cls(path, fd, size, slots)
+            return cls(path, fd, size, slots, True)
         except BaseException:
             os.close(fd)
             raise
@@ -189,16 +196,19 @@ class Region:
         """Give a slot's memory back to the system."""
         self._shared.madvise(mmap.MADV_REMOVE, HEADER + slot * self.size, self.size)
 
-    def view(self, slot: int, lent: bool) -> Any:
+    def view(self, slot: int, lent: bool, size: int) -> Any:
         """A slot as an object with a buffer, by which the mapping lives. Lent: what is written stays this process's."""
-        if lent:
-            if self._private is None:
+        if lent and self._whole and self._private is None:
+            with suppress(OSError):
                 self._private = mmap.mmap(
                     self._fd,
                     HEADER + self.slots * self.size,
                     flags=mmap.MAP_PRIVATE,
                     prot=mmap.PROT_READ | mmap.PROT_WRITE,
                 )
+        if not self._whole or (lent and self._private is None):
+            return (ctypes.c_ubyte * size).from_buffer(self._read(slot, size))
+        if lent:
             return self._kind.from_buffer(self._private, HEADER + slot * self.size)
         return self._kind.from_buffer(self._shared, HEADER + slot * self.size)
 
@@ -209,14 +219,18 @@ class Region:
 
     def copy(self, slot: int, generation: int, size: int) -> bytearray | None:
         """What was sent in a slot, whatever this process has written there; None: that filling is gone."""
+        content = self._read(slot, size)
+        return content if self.generation(slot) == generation and self.state(slot) != FREE else None
+
+    def _read(self, slot: int, size: int) -> bytearray:
         content = bytearray(size)
         memory, done = memoryview(content), 0
         while done < size:
             count = os.preadv(self._fd, [memory[done : done + _CHUNK]], HEADER + slot * self.size + done)
             if not count:
-                return None
+                break  # the file is shorter than it was
             done += count
-        return content if self.generation(slot) == generation and self.state(slot) != FREE else None
+        return content
 
     def unlink(self) -> None:
         """Remove the file. Mappings live on."""

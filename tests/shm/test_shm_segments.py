@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import resource
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -51,6 +53,11 @@ def put(segments: Segments, data: bytes = DATA, lent: bool = False) -> tuple[Any
 def receiver(pipe: Connection) -> None:
     """Does what it is told: takes, reads, writes, drops."""
     leases, held = Leases(), {}
+    with suppress(EOFError):
+        obey(pipe, leases, held)
+
+
+def obey(pipe: Connection, leases: Leases, held: dict[Any, Any]) -> None:
     while True:
         order, *about = pipe.recv()
         answer: Any = None
@@ -65,6 +72,10 @@ def receiver(pipe: Connection) -> None:
                 del held[tuple(about)]
             elif order == "give back":
                 leases.give_back(*about[:3])
+            elif order == "limit":
+                with open("/proc/self/statm") as file:
+                    pages = int(file.read().split()[0])
+                resource.setrlimit(resource.RLIMIT_AS, (pages * 4096 + 8 * 2**20,) * 2)
             elif order == "end":
                 return
         except SerializationError as error:
@@ -199,6 +210,18 @@ def test_what_is_lent_twice_to_one_process_is_a_copy(segments: Segments, childre
     twice = (*where[:3], where[3] - 1)
     child("take", twice)
     assert child("read", twice) == DATA[:-1]
+
+
+@pytest.mark.parametrize("lent", [False, True])
+def test_without_address_space_it_is_copied(segments: Segments, children: Callable[[], Child], lent: bool) -> None:
+    child, data = children(), bytes(200_000) + DATA
+    child("limit", ())
+    hold, where = put(segments, data, lent=lent)  # of a region of 32 MiB
+    assert child("take", where) is None
+    assert child("read", where) == data
+    child("drop", where)
+    del hold
+    assert put(segments, data)[1][:2] == where[:2]
 
 
 def test_what_is_given_back_can_be_taken_by_another(segments: Segments, children: Callable[[], Child]) -> None:
