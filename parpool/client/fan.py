@@ -27,6 +27,7 @@ from .asked import Reply
 from .dealing import Dealing
 from .far import LOOK_EVERY, Far
 from .line import Ready
+from .near import NearFar
 from .orders import end
 from .rounds import Round
 
@@ -72,11 +73,12 @@ class Fan:
                 self._owners[source if isinstance(source, int) else source.socket] = number
 
     def _begin(self, connection: Any, patience: float, number: int) -> None:
+        # They open large outcomes as one by itself does, but claim no memory: all of it comes in messages.
         if not number:
-            far = Far(connection, patience, self.keep, ends=self._dealing.ends)
+            far = NearFar(connection, patience, self.keep, ends=self._dealing.ends)
         else:
             # Less, so that a client can connect though one of them does not come back.
-            far = Far(connection, patience / 2, self.keep, name=self.fars[0].name, ends=self._dealing.ends)
+            far = NearFar(connection, patience / 2, self.keep, name=self.fars[0].name, ends=self._dealing.ends)
         self.fars.append(far)
         far.paces = self.fars[0].paces
         far.on_change = self._look

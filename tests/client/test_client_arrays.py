@@ -340,7 +340,9 @@ if __name__ == "__main__":
 def test_a_small_dev_shm_is_filled_and_no_more(tmp_path: Path) -> None:
     script = tmp_path / "small.py"
     script.write_text(SMALL_DISK)
-    mount = f"mount -t tmpfs -o size=6m tmpfs /dev/shm && unset PARPOOL_RUNTIME_DIR && exec '{sys.executable}' '{script}'"
+    mount = (
+        f"mount -t tmpfs -o size=6m tmpfs /dev/shm && unset PARPOOL_RUNTIME_DIR && exec '{sys.executable}' '{script}'"
+    )
     command = ["unshare", "--mount", "--propagation", "private", "sh", "-c"]
     if shutil.which("unshare") is None or subprocess.run([*command, "true"], capture_output=True).returncode:
         pytest.skip("only root can mount")

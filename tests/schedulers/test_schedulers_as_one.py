@@ -291,3 +291,16 @@ def test_what_is_waited_for_ends_with_the_client(rc: Client, cluster: Cluster, t
             each.get(20)
     gate.touch()
     assert [each.get(20) for each in running] == list(pids(rc).values())
+
+
+def test_large_arrays(rc: Client) -> None:
+    np = pytest.importorskip("numpy")
+    array, view = np.arange(200_000.0), rc.load_balanced_view()
+    for result in [view.apply_async(np.multiply, array, number) for number in range(20)] + [
+        rc[id].apply_async(np.multiply, array, id) for id in rc.ids
+    ]:
+        assert result.get(20).shape == array.shape
+    rc[:]["large"] = array
+    assert all((each == array).all() for each in rc[:]["large"])
+    assert [each.sum() for each in view.map_sync(np.negative, [array] * 10)] == [-array.sum()] * 10
+    rc[:].clear()
