@@ -38,6 +38,8 @@ def home(request: pytest.FixtureRequest) -> Iterator[Home]:
     if request.param != "pool":
         with (cluster if request.param == "cluster" else schedulers)(engines) as rc, rc.pool() as pool:
             pool.map_async(abs, [-1] * 8, 1, callback=lambda value: None).get(PATIENCE)
+            pool.apply(len, (bytes(2**20),))  # folders, too, are made with the first use
+            rc[0].apply_sync(len, bytes(2**20))
             yield Home(pool, rc)
     else:
         with warm_pool(engines) as pool:
