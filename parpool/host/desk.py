@@ -231,7 +231,8 @@ class Desk:
         """What an engine held has ended with it, or goes elsewhere."""
         if self.claim is not None:
             for report in death.reports:
-                report.payload = received(report.payload, self.claim)
+                if report.id in self.scheduler.tasks:  # else it has arrived before
+                    report.payload = received(report.payload, self.claim)
         self._perform(
             self.scheduler.engine_lost(
                 death.member.id,

@@ -206,17 +206,17 @@ class Opened:
 class Unopened:
     """Stands for an envelope that cannot be opened: who tries gets the error."""
 
-    __slots__ = ("error",)
+    __slots__ = ("_why",)
 
-    def __init__(self, error: Exception) -> None:
-        self.error = error
+    def __init__(self, why: str) -> None:
+        self._why = why  # and not the exception: its frames would keep what they have in hand
 
     def __len__(self) -> int:
         return 0
 
     def load(self) -> Any:
-        """Raises the error."""
-        raise self.error
+        """Raises SerializationError."""
+        raise SerializationError(self._why)
 
 
 def received(payload: Any, take: Take | None) -> Any:
@@ -226,7 +226,7 @@ def received(payload: Any, take: Take | None) -> Any:
     try:
         return Opened(payload, take)
     except Exception as error:
-        return Unopened(error if isinstance(error, SerializationError) else SerializationError(f"{error}"))
+        return Unopened(str(error))
 
 
 def any_in(frames: Sequence[bytes]) -> bool:
