@@ -48,7 +48,7 @@ from . import output, verbs
 from .crash import crash_reported
 from .mail import Mail
 from .namespace import Namespace
-from .run import Runner
+from .run import LATE, Runner
 from .warden import Warden
 
 FLUSH = 0.002  #: seconds of short tasks between two messages
@@ -80,7 +80,7 @@ class Engine:
         #: the running task whose items end separately, and the numbers of those that have not begun. An iterator, so
         #: that whoever draws a number has it: the main thread the next one, the warden all that are left.
         self.items: tuple[int, Iterator[int]] = (-1, iter(()))
-        self._overdue = (-1, 0)  #: task and item to interrupt
+        self.late: tuple[int, int] | None = None  #: task and item that are over their time
         self._break = -1  #: id of the task to break off
         self.capture: output.Capture | None = None  #: of what tasks of views print; None: there was none yet
         reference.resolve_hook = self.namespace.evaluate
@@ -283,13 +283,13 @@ class Engine:
     def _on_interrupt(self, signum: int, frame: object) -> None:
         # Ctrl-C at a terminal reaches engines too, and is the parent's to answer; one without a parent ends.
         if self.current < 0:
-            if self._break < 0 and self._overdue[0] < 0 and self._mail.lasting:
+            if self._break < 0 and self.late is None and self._mail.lasting:
                 self.end_by_signal(signum)
-            self._break, self._overdue = -1, (-1, 0)  # what was to be broken off has ended meanwhile
+            self._break, self.late = -1, None  # what was to be broken off has ended meanwhile
             return
-        if (self.current, self.item) == self._overdue:
-            self._overdue = (-1, 0)
-            self._raise(TaskTimeout("the task ran longer than its task_timeout"))
+        if (self.current, self.item) == self.late:
+            self.late = None
+            self._raise(TaskTimeout(LATE))
         elif self.current == self._break:
             self._break = -1
             self._raise(KeyboardInterrupt())
@@ -370,12 +370,12 @@ class Engine:
         return self._break >= 0
 
     def overdue(self, id: int, item: int) -> bool:
-        """Mark an item of a task as over its time; False where it does not run any more."""
-        self._overdue = (id, item)
-        if (self.current, self.item) == self._overdue:
-            return True
-        self._overdue = (-1, 0)
-        return False
+        """Mark an item of a task as over its time; False where it does not run any more, or not yet."""
+        self.late = (id, item)
+        runs = (self.current, self.item) == self.late
+        if not runs and (self.current >= 0 or self._begun != id):  # else it is being opened, and looks before it begins
+            self.late = None
+        return runs
 
 
 def main(settings: EngineSettings, initializer: Any = None, initargs: tuple[Any, ...] = ()) -> None:

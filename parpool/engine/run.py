@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .engine import Engine
     from .warden import Warden
 
+LATE = "the task ran longer than its task_timeout"
 LINGER = 2.0  #: seconds that results in memory have to be taken, at the end
 _forks = 0  #: how many forks lie between the first process of all and this one
 
@@ -100,6 +101,8 @@ class Runner:
                     captured.begin(call.id)
                 engine.item = 0
                 engine.current = call.id
+                if engine.late is not None:
+                    self._look_at_time()
                 if kind == CALL:
                     args, kwds = argument
                     value = function(*args, **kwds)
@@ -165,6 +168,8 @@ class Runner:
                 try:
                     engine.item = index
                     engine.current = id
+                    if engine.late is not None:
+                        self._look_at_time()
                     value = function(*items[index]) if star else function(items[index])
                 finally:
                     engine.current = -1
@@ -197,6 +202,13 @@ class Runner:
         if captured is not None:
             captured.end()  # also where the last items were given back
         return started
+
+    def _look_at_time(self) -> None:
+        """Raise TaskTimeout where what begins now is over its time, as it took so long to open."""
+        engine = self._engine
+        late, engine.late = engine.late, None
+        if late == (engine.current, engine.item):
+            raise TaskTimeout(LATE)
 
     def _dump(self, value: object) -> bytes:
         """Pickle what a task returned. Plain pickle, by contract: what it refuses is a MaybeEncodingError."""

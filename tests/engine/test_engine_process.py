@@ -429,6 +429,27 @@ def test_interrupt(host: FakeHost, long: str) -> None:
     assert value_of(second) == 2
 
 
+def test_interrupt_while_it_is_opened(host: FakeHost) -> None:
+    """As where the function's module takes long to import: its code does not begin, and the engine goes on."""
+    slow = pickle.dumps(((Slow(0.4),), {}))
+    host.send(msgspec.structs.replace(host.call(1, "spin", 20), payload=slow), host.call(2, abs, -2))
+    time.sleep(0.2)
+    host.order(Interrupt(1, 0))
+    first, second = host.outcomes(2)
+    assert (first.id, first.status) == (1, codes.OVERTIME) and isinstance(value_of(first), TaskTimeout)
+    assert value_of(second) == 2
+
+
+class Slow:
+    """Takes its time to be opened."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def __reduce__(self) -> Any:
+        return time.sleep, (self.seconds,)
+
+
 def test_interrupt_of_an_item(host: FakeHost) -> None:
     host.send(host.task(1, time.sleep, [0, 20, 0], EACH))
     assert [o.item for o in host.outcomes(1)] == [0]
