@@ -9,7 +9,7 @@ from typing import Any
 from ..net.lane import Junction, have_lanes
 from ..net.sockets import Context, Doorkeeper, Poller, Router
 from ..shm.session import Session
-from ..wire.messages import Look, Who, encode
+from ..wire.messages import Die, Look, Stop, Who, encode
 from .wires import CONTROL, WORK, Wires
 
 CLIENTS, HEART = "clients", "heart"
@@ -75,9 +75,10 @@ class Ports(Wires):
             self._poller.add(socket)
             self._what[socket.socket] = names[name]
 
-    def tell_one(self, uid: bytes, order: bytes) -> None:
-        """Send an order to an engine by its address, whether it is a member or not."""
-        self._control.send(uid, order)
+    def dismiss(self, uid: bytes) -> None:
+        """Have an engine end, by its address, whether it is a member or not."""
+        if not self._control.send(uid, encode(Die())):
+            self._work.send(uid, encode(Stop()))  # its second thread is not connected yet; the first may be
 
     def ask_who(self, uid: bytes) -> bool:
         """Have an engine introduce itself again; False where it is not connected."""

@@ -397,4 +397,4 @@ class Station(Lobby):
     def dismiss(self) -> None:
         """Have all engines end now: the controller does."""
         for address in (*self.members.by_address, *self.ghosts):
-            self._wires.tell_one(address, encode(Die()))
+            self._wires.dismiss(address)

@@ -8,7 +8,7 @@ from typing import Any
 
 from parpool.host.ports import CLIENTS, HEART
 from parpool.host.wires import CONTROL, WORK
-from parpool.wire.messages import Who, encode
+from parpool.wire.messages import Die, Who, encode
 from parpool.wire.requests import Stamp
 
 
@@ -115,8 +115,8 @@ class PaperPorts:
     def tell(self, member: Any, order: bytes) -> None:
         self._control.send(member.address, order)
 
-    def tell_one(self, address: bytes, order: bytes) -> None:
-        self._control.send(address, order)
+    def dismiss(self, address: bytes) -> None:
+        self._control.send(address, encode(Die()))
 
     def ask_who(self, uid: bytes) -> bool:
         return self._work.send(uid, encode(Who()))
