@@ -75,6 +75,7 @@ class Far:
         self.back: Callable[[Task, Any], bool] | None = None  #: takes what is to go to another scheduler
         self._draining = False
         self.keep = keep
+        self.kept = bool(keep)  #: as the controller has it, which knows what None means
         self._instance = ""
         self._handed_in: deque[Any] = deque()  #: tasks and messages to be sent, in order
         self._asked = Asked()
@@ -329,7 +330,7 @@ class Far:
         """The controller has let us in: for the first time, again, or it is another one."""
         if welcome.turn != self.line.turn:
             return  # another hello is on its way
-        self.number = welcome.number
+        self.number, self.kept = welcome.number, welcome.keep
         another = bool(self._instance) and welcome.instance != self._instance
         self._instance = welcome.instance
         if another:

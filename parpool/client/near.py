@@ -37,7 +37,7 @@ class NearFar(Far):
         self.near = bool(folders) and all(folder.startswith(ROOT + "/") and _is_seen(folder) for folder in folders)
 
     def _send(self, tasks: list[Task], again: bool) -> None:
-        flag = SHARED if self.near else 0
+        flag = SHARED if self.near and not self.kept else 0  # what is kept must be had by others, too
         self.line.send(*pack_orders(tasks, self._functions.take(), again, self._ends, flag))
 
     def _deliver(self, delivery: Delivery, frames: list[bytes]) -> None:
@@ -73,7 +73,7 @@ class ClusterStore:
     def threshold(self) -> int | None:
         """From how many bytes on a buffer is put there; None: none is."""
         # What must outlive this process cannot lie in its memory.
-        return self._segments.threshold if self._far.near and not self._far.keep else None
+        return self._segments.threshold if self._far.near and not self._far.kept else None
 
     def put(self, buffers: Sequence[memoryview], lent: bool) -> Any:
         """Put buffers there."""

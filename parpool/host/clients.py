@@ -143,7 +143,8 @@ class Clients:
         self._station.pulse.watch(address)
         door.turn, door.heard = hello.turn, 0
         self._asked.discard(address)
-        self._send(address, Welcome(door.number, self._instance, again, self._station.fellows(), door.next, hello.turn))
+        about = door.number, self._instance, again, self._station.fellows(), door.next, hello.turn, door.keep
+        self._send(address, Welcome(*about))
         door.again()
 
     def _admit(self, hello: ClientHello) -> Door | None:

@@ -184,6 +184,7 @@ class Welcome(msgspec.Struct, array_like=True, tag=40):
     engines: list[Fellow]
     next: int  #: the number of the delivery that comes next
     turn: int  #: the hello that this answers
+    keep: bool = False  #: its tasks go on when it is lost
 
 
 class Refused(msgspec.Struct, array_like=True, tag=41):

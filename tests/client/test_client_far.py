@@ -237,6 +237,17 @@ def test_deliveries_come_twice_and_not_all(met: FakeController) -> None:
     assert met.ended() == tasks
 
 
+@pytest.mark.parametrize("keep", [True, False])
+def test_what_the_controller_does_with_its_tasks_is_told(keep: bool) -> None:
+    controller = FakeController()
+    try:
+        assert controller.hears(ClientHello).keep is None
+        controller.say(Welcome(NUMBER, "one", False, [], 1, 1, keep))
+        assert controller.far.kept is keep
+    finally:
+        controller.close()
+
+
 # Lost, and found -----------------------------------------------------------------------------------------------------
 
 

@@ -90,6 +90,16 @@ def test_a_result_that_was_taken_is_not_had_again(cluster: RealCluster, client: 
             again.get(60)
 
 
+def test_what_is_to_outlive_its_client_goes_in_messages(cluster: RealCluster) -> None:
+    a = numpy.arange(float(N))
+    with parpool.Client(cluster.file, on_client_lost="keep") as client:
+        client.wait_for_engines(2, timeout=60)
+        result = client.load_balanced_view().apply_async(echo, a)
+        assert numpy.array_equal(result.get()[1:], a[1:])
+        with parpool.Client(cluster.file) as other:
+            assert numpy.array_equal(other.get_result(result.msg_ids[0]).get(60)[1:], a[1:])
+
+
 def test_a_controller_that_is_killed_changes_nothing() -> None:
     with real_cluster(1) as cluster:
         with parpool.Client(cluster.file) as client:
