@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from parpool import Client
+from parpool.shm.session import sweep
 
 CONTROLLER = """
 import sys
@@ -81,6 +82,7 @@ def real_cluster(engines: int, **options: Any) -> Iterator[RealCluster]:
             yield made
         finally:
             made.end()
+            sweep()  # as the next one to start does, here or anywhere: the memory of engines that were killed
 
 
 def until(condition: Callable[[], Any], seconds: float = 20) -> Any:

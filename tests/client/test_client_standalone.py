@@ -16,7 +16,6 @@ from real_cluster import RealCluster, at_gate, fail, real_cluster, until
 from parpool import Client, ConnectionFileError, ControllerLost, EngineLost, ForkedError, ProtocolError, TaskTimeout
 from parpool.client.standalone import RemoteLink
 from parpool.net.sockets import have_ipc
-from parpool.shm.session import sweep
 from parpool.wire.messages import encode
 from parpool.wire.requests import SHIFT, ClientHello, Refused
 
@@ -243,7 +242,6 @@ def test_it_is_killed_for_good() -> None:
         rc.close()
         cluster.engines[0].kill()
         cluster.start_controller()
-    sweep()  # as the next one to start does, here or anywhere: its memory is still there
 
 
 def test_its_engine_is_killed() -> None:

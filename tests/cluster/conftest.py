@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from parpool.shm.session import sweep
+
 sys.path.append(str(Path(__file__).parents[1] / "launch"))  # for its servers
 
 Until = Callable[..., Any]
@@ -25,6 +27,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.delenv("PARPOOL_PROFILE", raising=False)
     yield tmp_path / "data"
     left = ours()
+    sweep()  # as the next one to start does: the memory of engines that were killed
     for pid in left:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
