@@ -114,10 +114,12 @@ class Questions:
         began = self._controller.started
         query = {"client": door.name, "status": PENDING, "submitted": {"$lt": began}}
         watcher = self._controller.watcher
+        alive = watcher.under_way(door)  # now: what has ended when the answer comes, has ended here
 
         def told(value: Any, error: str | None = None) -> None:
             if not error:
-                watcher.end_unheard(door, [int(each["msg_id"].rpartition("_")[2]) for each in value])
+                ids = [int(each["msg_id"].rpartition("_")[2]) for each in value]
+                watcher.end_unheard(door, [id for id in ids if id not in alive])
 
         self._ask_store("query", {"query": query, "keys": ["msg_id"]}, told)
 

@@ -112,13 +112,16 @@ class Watcher:
             self._waits.remove(wait)
             wait.then()
 
-    def end_unheard(self, door: Door, numbers: Sequence[int]) -> None:
-        """Of these tasks of a client, those that are not under way have ended before this controller began."""
-        alive, parts_of = self._station.scheduler.tasks, self._station.scheduler.parts_of
-        over = [id for id in numbers if not any(part in alive for part in parts_of(id))]
-        if over:
+    def under_way(self, door: Door) -> set[int]:
+        """The tasks of a client that have not ended."""
+        tasks = self._station.scheduler.tasks.values()
+        return {task.id if task.whole is None else task.whole for task in tasks if task.door is door}
+
+    def end_unheard(self, door: Door, ids: Sequence[int]) -> None:
+        """These tasks of a client have ended before this controller began."""
+        if ids:
             ending = Ending(LOST, 0, None, UNHEARD)
-            self._delivered([(Task(id, door=door, state=ENDED), ending, None) for id in over])
+            self._delivered([(Task(id, door=door, state=ENDED), ending, None) for id in ids])
 
     def look(self) -> None:
         """Engines have come or gone."""
