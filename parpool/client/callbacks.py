@@ -10,6 +10,7 @@ import queue
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,9 +31,14 @@ class Callbacks:
         """Run the callbacks of ``result`` when those before it have run."""
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="parpool-callbacks", daemon=True)
-                self._thread.start()
-            self._results.put(result)
+                thread = threading.Thread(target=self._run, name="parpool-callbacks", daemon=True)
+                with suppress(RuntimeError):  # the interpreter ends, and from Python 3.12 on has no new threads then
+                    thread.start()
+                    self._thread = thread
+            if self._thread is not None:
+                self._results.put(result)
+                return
+        self._run_one(result)
 
     def finish(self) -> None:
         """Run what was put, and end the thread; does not wait for that in the thread itself."""
@@ -46,12 +52,15 @@ class Callbacks:
     def _run(self) -> None:
         self.ident = threading.get_ident()
         while (result := self._results.get()) is not None:
-            try:
-                result.run_callbacks()
-            except BaseException:
-                tell_hook()
+            self._run_one(result)
             del result  # or the last one would live until the next one comes
-            self._ran()
+
+    def _run_one(self, result: AsyncResult) -> None:
+        try:
+            result.run_callbacks()
+        except BaseException:
+            tell_hook()
+        self._ran()
 
 
 def tell_hook() -> None:
