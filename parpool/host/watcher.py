@@ -104,7 +104,8 @@ class Watcher:
 
     def go_on(self, wait: Wait, pending: Sequence[str]) -> None:
         """When :meth:`wait_for` was called, these had not ended, as far as the store knew."""
-        wait.pending = {number for number, name in wait.names.items() if name in set(pending)}
+        still = set(pending)
+        wait.pending = {number for number, name in wait.names.items() if name in still}
         self._end(wait)
 
     def _end(self, wait: Wait) -> None:
