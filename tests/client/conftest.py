@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from real_cluster import RealCluster, real_cluster
 
 from parpool import Client, CompositeError, Pool, TaskTimeout
 
@@ -31,3 +33,27 @@ def rc() -> Iterator[Client]:
             pool.client.send_apply_request(time.sleep, (30,), targets="all", task_timeout=0.05, block=True)
         yield pool.client
     pool.join()
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RealCluster]:
+    """A cluster in processes of its own, with two engines."""
+    with real_cluster(2) as made:
+        yield made
+
+
+@pytest.fixture
+def other(cluster: RealCluster) -> Iterator[Client]:
+    """One more client of the cluster."""
+    client = cluster.client()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Path]:
+    """What tasks wait for; it is opened at the end of the test, whatever becomes of that."""
+    path = tmp_path / "gate"
+    yield path
+    for number in ("", 0, 1):
+        Path(f"{path}{number}").touch()

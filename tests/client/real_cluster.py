@@ -94,6 +94,11 @@ def until(condition: Callable[[], Any], seconds: float = 20) -> Any:
     return met
 
 
+def begun(gate: Path) -> None:
+    """Wait until a task is at the gate."""
+    until(lambda: Path(f"{gate}.begun").exists())
+
+
 # Tasks --------------------------------------------------------------------------------------------------
 
 

@@ -7,18 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from real_cluster import RealCluster, at_gate, fail, real_cluster, until
+from real_cluster import RealCluster, at_gate, begun, fail, real_cluster, until
 
 from parpool import Client, EngineLost, TaskAborted
 from parpool.net.sockets import have_ipc
 
 pytestmark = pytest.mark.skipif(not have_ipc(), reason="a cluster on local sockets")
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[RealCluster]:
-    with real_cluster(2) as made:
-        yield made
 
 
 @pytest.fixture
@@ -28,26 +22,6 @@ def rc(cluster: RealCluster) -> Iterator[Client]:
     yield client
     client.purge_everything()
     client.close()
-
-
-@pytest.fixture
-def other(cluster: RealCluster) -> Iterator[Client]:
-    client = cluster.client()
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Path]:
-    """What tasks wait for; it is opened at the end of the test, whatever becomes of that."""
-    path = tmp_path / "gate"
-    yield path
-    for number in ("", 0, 1):
-        Path(f"{path}{number}").touch()
-
-
-def begun(gate: Path) -> None:
-    until(lambda: Path(f"{gate}.begun").exists())
 
 
 def test_a_result_of_another_client(rc: Client, other: Client, gate: Path) -> None:

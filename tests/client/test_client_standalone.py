@@ -24,12 +24,6 @@ REFUSED = encode(Refused("enough"))
 pytestmark = pytest.mark.skipif(not have_ipc(), reason="a cluster on local sockets")
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[RealCluster]:
-    with real_cluster(2) as made:
-        yield made
-
-
 @pytest.fixture
 def rc(cluster: RealCluster) -> Iterator[Client]:
     client = cluster.client()

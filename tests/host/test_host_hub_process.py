@@ -47,25 +47,6 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
     assert "dropped a malformed message" in logs and "Traceback" not in logs
 
 
-class Keeping(Context):
-    """Its sockets live as long as it does."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.kept: list[Dealer] = []
-
-    def dealer(self, *args: Any, **options: Any) -> Dealer:
-        self.kept.append(made := super().dealer(*args, **options))
-        return made
-
-
-@pytest.fixture
-def context() -> Iterator[Context]:
-    made = Keeping()
-    yield made
-    made.close()
-
-
 def let_in(context: Context, hub: Connection, name: str) -> Dealer:
     keys = hub.public_key.encode(), hub.secret_key.encode()
     return context.dealer(hub.addresses["hub"], name, host_key=hub.server_key.encode(), keys=keys)

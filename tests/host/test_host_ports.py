@@ -31,25 +31,6 @@ def session() -> Iterator[Session]:
     made.close()
 
 
-class Keeping(Context):
-    """Its sockets live as long as it does."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.kept: list[Dealer] = []
-
-    def dealer(self, *args: Any, **kwargs: Any) -> Dealer:
-        self.kept.append(made := super().dealer(*args, **kwargs))
-        return made
-
-
-@pytest.fixture
-def context() -> Iterator[Context]:
-    made = Keeping()
-    yield made
-    made.close()
-
-
 def opened(session: Session, ip: str = "", numbers: dict[str, int] | None = None) -> Ports:
     ports = Ports(session, ip, numbers or {}, KEYS)
     try:
