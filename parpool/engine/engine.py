@@ -86,12 +86,12 @@ class Engine:
         reference.resolve_hook = self.namespace.evaluate
         verbs.use(self.namespace.names)
         verbs.forget = self.namespace.forget
+        if self._mail.lasting:
+            signal.signal(signal.SIGTERM, lambda signum, frame: self.end_by_signal(signum))
         self._runner = Runner(self.namespace, self._recorder, self, settings)
         self._warden = Warden(self, self._mail, settings)
         self._runner.let_trim(self._warden)
         signal.signal(signal.SIGINT, self._on_interrupt)
-        if self._mail.lasting:
-            signal.signal(signal.SIGTERM, lambda signum, frame: self.end_by_signal(signum))
         self._warden.start()
 
     def serve(self) -> None:

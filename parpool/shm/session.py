@@ -7,6 +7,7 @@ them.
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
 import shutil
@@ -90,7 +91,7 @@ class Session:
             shutil.rmtree(folder, ignore_errors=True)
             return False
         self.folder, self._lock = folder, lock
-        _living.add(folder)
+        _living[folder] = self
         return True
 
     def _take_over(self, folder: str) -> bool:
@@ -112,7 +113,7 @@ class Session:
                 os.ftruncate(lock, 0)
                 os.write(lock, str(self._pid).encode())
                 self.folder, self._lock = folder, lock
-                _living.add(folder)
+                _living[folder] = self
                 return True
             os.close(lock)
         return False
@@ -129,13 +130,20 @@ class Session:
         if os.getpid() == self._pid:
             _remove(self.folder)
         os.close(lock)
-        _living.discard(self.folder)
+        _living.pop(self.folder, None)
 
 
-#: Folders of this process's sessions. Its own locks do not keep it out, and to close such a file would drop the lock.
-_living: set[str] = set()
+#: This process's sessions by folder. Its own locks do not keep it out, and to close such a file would drop the lock.
+_living: dict[str, Session] = {}
 #: One thread of this process makes or sweeps at a time: a lock does not keep out the other threads of its process.
 _alone = threading.Lock()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Close what is open still: a signal can end the process before whoever made a session can say that it has one."""
+    for session in list(_living.values()):
+        session.close()
 
 
 def _after_fork() -> None:

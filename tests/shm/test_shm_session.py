@@ -50,6 +50,15 @@ def test_close_twice(root: Path) -> None:
     assert list(root.iterdir()) == []
 
 
+def test_it_ends_with_its_process(tmp_path: Path) -> None:
+    """Also where whoever makes it does not come to say so: a signal's handler may raise at any moment."""
+    code = "import sys; from parpool.shm.session import Session; print(Session().folder); raise SystemExit(7)"
+    line, environment = [sys.executable, "-c", code], os.environ | {VARIABLE: str(tmp_path)}
+    done = subprocess.run(line, env=environment, capture_output=True, text=True)
+    assert done.returncode == 7 and Path(done.stdout.strip()).parent == tmp_path
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_close_with_things_inside(root: Path) -> None:
     session = Session()
     Path(session.path("deep/er")).mkdir(parents=True)
