@@ -46,7 +46,9 @@ if TYPE_CHECKING:
     )
     from .options import cpu_count
     from .pool import Pool
+    from .shared import empty_shared, share
     from .wire.reference import Reference
+    from .wire.serializers import register_serializer
 
 #: Where each public name lives; it is imported when it is first used.
 _HOMES = {
@@ -64,10 +66,13 @@ _HOMES = {
     "cpu_count": ".options",
     "depend": ".client.depend",
     "dependent": ".client.depend",
+    "empty_shared": ".shared",
     "get_context": ".context",
     "parallel": ".default",
     "remote": ".default",
+    "register_serializer": ".wire.serializers",
     "require": ".client.depend",
+    "share": ".shared",
     **dict.fromkeys(
         (
             "AbortedTask",
@@ -132,10 +137,13 @@ __all__ = [
     "cpu_count",
     "depend",
     "dependent",
+    "empty_shared",
     "get_context",
     "parallel",
+    "register_serializer",
     "remote",
     "require",
+    "share",
 ]
 
 

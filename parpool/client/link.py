@@ -18,7 +18,9 @@ from typing import Any, Protocol
 from ..core.state import Dependency, Task
 from ..errors import ForkedError, InvalidDependency
 from ..net.loop import Baton, Loop, Waitable, park
+from ..shm import memory
 from ..shm.leases import Leases
+from ..wire import envelope, serializers
 from ..wire.envelope import LARGE, Store, only_small, pack, seal
 from ..wire.functions import Function, FunctionBook
 from ..wire.messages import EACH
@@ -115,12 +117,13 @@ class BaseLink:
         if args.__class__ is tuple and not args and kwds.__class__ is dict and not kwds:
             return NO_ARGUMENTS
         try:
-            payload = _pickle((args, kwds), PROTOCOL, buffer_callback=only_small)
+            # Somebody may have a word on how things are pickled, which only the long way knows.
+            payload = _LONG_WAY if _reducers else _pickle((args, kwds), PROTOCOL, buffer_callback=only_small)
         except Exception:
-            payload = b"__main__"
+            payload = _LONG_WAY
         if len(payload) > LARGE or b"_main__" in payload:
             lent = terms is None or bool(terms.get("retries"))
-            if b"_main__" in payload:
+            if b"_main__" in payload or b"memmap" in payload:
                 return self.dumps((args, kwds), ("args", "kwds"), lent)  # the long way, see there
             sealed: bytes = seal(payload, (), self._store, lent)
             return sealed
@@ -302,3 +305,6 @@ class BaseLink:
 
 
 _pickle = pickle.dumps
+_reducers = serializers.reducers
+_LONG_WAY = b"__main__"
+envelope.attach = memory.attach

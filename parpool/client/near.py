@@ -75,6 +75,11 @@ class ClusterStore:
         # What must outlive this process cannot lie in its memory.
         return self._segments.threshold if self._far.near and not self._far.kept else None
 
+    @property
+    def watched(self) -> bool:
+        """Does this process know when what it sends will not be opened any more?"""
+        return True
+
     def put(self, buffers: Sequence[memoryview], lent: bool) -> Any:
         """Put buffers there."""
         return self._segments.put(buffers, lent)

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import SerializationError, TaskTimeout, UnmetDependency
 from ..options import EngineSettings, SegmentSettings
+from ..shm import memory
 from ..shm.leases import Leases
 from ..shm.recorder import Recorder
 from ..shm.segments import Segments
 from ..status import ERROR, OK, OVERTIME, UNMET
-from ..wire import envelope
+from ..wire import envelope, serializers
 from ..wire.envelope import LARGE, MARK, Large, only_small
 from ..wire.failure import pack_failure, safe_repr
 from ..wire.messages import CALL, EACH, EACHSTAR, HOW, INLINE, MAP, SHARED, VIEW, Call, encode
@@ -29,6 +30,8 @@ from .output import Capture
 if TYPE_CHECKING:
     from .engine import Engine
     from .warden import Warden
+
+envelope.attach = memory.attach
 
 LATE = "the task ran longer than its task_timeout"
 LINGER = 2.0  #: seconds that results in memory have to be taken, at the end
@@ -52,12 +55,12 @@ class Runner:
         self._recorder = recorder
         self._engine = engine
         self._forks = _forks
-        memory = settings.memory
+        folder = settings.memory
         shared = SegmentSettings.from_environment()
-        self._shared = Segments(memory, settings.uid, shared, False) if memory != "" else None
-        if self._shared is not None and memory is None:
+        self._shared = Segments(folder, settings.uid, shared, False) if folder != "" else None
+        if self._shared is not None and folder is None:
             self._shared.prepare()
-        self._for_all = bool(memory)  # else for those who say that they see it
+        self._for_all = bool(folder)  # else for those who say that they see it
         self._kind = 0
         self._leases = Leases()
         self._taken: tuple[str, int, int] | None = None  #: the shared memory that the arguments lie in
@@ -73,6 +76,7 @@ class Runner:
         try:
             if self._shared is not None:
                 self._shared.abandon()
+            memory.abandon()
         finally:
             os._exit(status)
 
@@ -213,6 +217,8 @@ class Runner:
     def _dump(self, value: object) -> bytes:
         """Pickle what a task returned. Plain pickle, by contract: what it refuses is a MaybeEncodingError."""
         try:
+            if serializers.reducers:
+                raise Large
             data = pickle.dumps(value, PROTOCOL, buffer_callback=only_small)
         except Large:
             data = envelope.pack(partial(envelope.dumps, value), self._store)

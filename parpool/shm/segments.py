@@ -84,7 +84,7 @@ class Segments:
 
     def __init__(self, folder: str | None, name: str, settings: SegmentSettings, watched: bool = True) -> None:
         self.settings = settings
-        self._watched = watched
+        self.watched = watched  #: does this process know when what it sent will not be taken any more?
         #: called when there is something to :meth:`trim` again, by and by
         self.on_kept: Callable[[], None] = lambda: None
         self._kept = False
@@ -152,7 +152,7 @@ class Segments:
         if not self._kept:
             self._kept = True
             self.on_kept()
-        return Parcel(slot, (slot.region.path, slot.number, slot.generation, offsets), self._watched)
+        return Parcel(slot, (slot.region.path, slot.number, slot.generation, offsets), self.watched)
 
     # -- slots; all of it under the lock ----------------------------------------------------------------------
 
@@ -220,7 +220,7 @@ class Segments:
 
     def _is_lost(self, slot: _Slot) -> bool:
         """Has nobody come for it, or has who took it died? (Where this process is told what is over, it knows.)"""
-        if self._watched or slot.lent:
+        if self.watched or slot.lent:
             return False
         if slot.region.is_sent(slot.number) and monotonic() - slot.since < self.settings.unclaimed:
             return False

@@ -122,6 +122,11 @@ class Session:
         """The path of a file of this session."""
         return os.path.join(self.folder, name)
 
+    @property
+    def is_own(self) -> bool:
+        """Was it made by this process, and not by the one that this was forked from?"""
+        return self._pid == os.getpid()
+
     def close(self) -> None:
         """Remove the folder. Does nothing the second time, or in a process forked from the maker's."""
         lock, self._lock = self._lock, -1

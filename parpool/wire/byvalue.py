@@ -19,7 +19,7 @@ from typing import Any
 
 import cloudpickle
 
-from .envelope import Apart
+from .envelope import Apart, equipped
 from .fingerprint import MAIN, is_code, is_main_code, names_in
 
 #: Set by the engine: binds travelled code in its namespace, and gives that namespace.
@@ -63,6 +63,7 @@ class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
     """cloudpickle's pickler, with the globals of functions where the manual says."""
 
     def __init__(self, file: io.BytesIO, refer: Refer | None = None, apart: Apart | None = None) -> None:
+        apart = equipped(apart)
         super().__init__(file, protocol=5, buffer_callback=apart)
         if apart is not None:
             apart.equip(self)

@@ -11,12 +11,14 @@ import copyreg
 import io
 import pickle
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
 
 from ..errors import SerializationError
+from . import serializers
 from .payload import PROTOCOL
 
 #: What an envelope begins with, and no pickle. Long, so that it can be looked for in a message.
@@ -33,6 +35,8 @@ class _Envelope(msgspec.Struct, array_like=True, gc=False):
     slot: int = 0
     generation: int = 0
     offsets: list[int] = []
+    # What the pickle speaks of that is one memory for both sides:
+    shared: list[str] = []
 
 
 _decode = msgspec.msgpack.Decoder(_Envelope).decode
@@ -57,12 +61,19 @@ class Store(Protocol):
     def threshold(self) -> int | None:
         """From how many bytes on a buffer is put there; None: none is."""
 
+    @property
+    def watched(self) -> bool:
+        """Does this process know when what it sends will not be opened any more?"""
+
     def put(self, buffers: Sequence[memoryview], lent: bool) -> Placed | None:
         """Put buffers there, for one receiver, or ``lent``, for several; None where there is no room."""
 
 
 #: Gives what lies in a slot: path, slot, generation, and how many bytes it must be at least.
 Take = Callable[[str, int, int, int], memoryview]
+
+#: Set by whoever has shared memory: gives what keeps alive the memory of this path that is one for several processes.
+attach: Callable[[str], Any] | None = None
 
 
 # Sealing --------------------------------------------------------------------------------------------------
@@ -89,33 +100,54 @@ class Apart(list[Any]):
     """The large buffers that a pickler leaves out: this is the callback for that.
 
     ``thaw``: let arrays that cannot be written to travel as though they could, as they do in pickles of old.
+    ``inside``: leave out none. ``store``: memory that the receiver can see.
     """
 
-    def __init__(self, thaw: bool = False) -> None:
+    def __init__(self, thaw: bool = False, inside: bool = False, store: Store | None = None) -> None:
         super().__init__()
         self.thaw = thaw
+        self.inside = inside
         self.frozen = False  #: there are some that cannot be written to
+        #: Does the receiver see what this process can name to it: memory, and files?
+        self.near = store is not None and store.threshold is not None
+        self.watched = store is not None and store.watched  #: and can this process keep that as long as it is needed?
+        self.threshold = (store.threshold or 0) if store is not None else 0
+        self.named: dict[str, Any] = {}  #: what the pickle speaks of, by its path, and what keeps it alive
 
     def __call__(self, buffer: Any) -> bool:
         """Shall this one stay in the pickle?"""
         view = memoryview(buffer)
         if view.readonly:
             self.frozen = True
-        if view.nbytes < LARGE or not (view.c_contiguous or view.f_contiguous):  # pickle has a word on the latter
-            return True
+        if self.inside or view.nbytes < LARGE or not (view.c_contiguous or view.f_contiguous):
+            return True  # (pickle has a word on what is not contiguous)
         self.append(buffer)
         return False
 
     def equip(self, pickler: Any) -> None:
         """Make ready a pickler, which was made with this for its callback."""
-        if self.thaw:
-            pickler.dispatch_table = {**getattr(pickler, "dispatch_table", copyreg.dispatch_table), **_thawing()}
+        special: dict[type, Callable[[Any], Any]] = {
+            kind: partial(reduce, self) for kind, reduce in serializers.reducers.items()
+        }
+        numpy = sys.modules.get("numpy")
+        if numpy is not None and hasattr(numpy, "memmap"):  # else it is only being imported
+            special.setdefault(numpy.memmap, partial(_reduce_memmap, self))
+            if self.thaw:
+                special[numpy.ndarray] = _reduce_array
+        if special:
+            pickler.dispatch_table = {**getattr(pickler, "dispatch_table", copyreg.dispatch_table), **special}
+
+
+def equipped(apart: Apart | None) -> Apart | None:
+    """What to pickle with, where somebody has a word on how things are pickled."""
+    return Apart(inside=True) if apart is None and serializers.reducers else apart
 
 
 def dumps(value: object, apart: Apart | None = None) -> bytes:
     """Plain pickle."""
-    if apart is None or not apart.thaw:
-        return pickle.dumps(value, PROTOCOL, buffer_callback=apart)
+    apart = equipped(apart)
+    if apart is None:
+        return pickle.dumps(value, PROTOCOL)
     with io.BytesIO() as file:
         pickler = pickle.Pickler(file, PROTOCOL, buffer_callback=apart)
         apart.equip(pickler)
@@ -125,16 +157,45 @@ def dumps(value: object, apart: Apart | None = None) -> bytes:
 
 def pack(dump: Callable[[Apart | None], bytes], store: Store | None, lent: bool = False) -> Any:
     """The payload for what ``dump`` pickles."""
-    apart = Apart()
+    serializers.discover()
+    apart = Apart(store=store)
     stream = dump(apart)
     if apart.frozen:
-        apart = Apart(thaw=True)
+        apart = Apart(True, store=store)
         stream = dump(apart)
-    return seal(stream, apart, store, lent) if apart or len(stream) > LARGE else stream
+    if apart or apart.named or len(stream) > LARGE:
+        return seal(stream, apart, store, lent, apart.named)
+    return stream
 
 
-def seal(stream: bytes, found: Sequence[Any], store: Store | None, lent: bool = False) -> Any:
-    """The payload of a pickle, and of the buffers that were left out of it."""
+class Borrowed(bytearray):
+    """A packed envelope that speaks of memory which is one for both sides: as long as it lives, that is kept."""
+
+    kept: Any
+
+
+def borrows(payload: Any) -> bool:
+    """Does a payload speak of memory that is one for both sides, so that nothing was copied?"""
+    return payload.__class__ is memoryview and payload.obj.__class__ is Borrowed
+
+
+def seal(
+    stream: bytes,
+    found: Sequence[Any],
+    store: Store | None,
+    lent: bool = False,
+    named: Mapping[str, Any] | None = None,
+) -> Any:
+    """The payload of a pickle, of the buffers that were left out of it, and of what it speaks of."""
+    payload = _seal(stream, found, store, lent, [path for path in named or () if path])
+    if not named or not store or not store.watched:
+        return payload
+    borrowed = Borrowed(payload)
+    borrowed.kept = payload, named
+    return memoryview(borrowed)
+
+
+def _seal(stream: bytes, found: Sequence[Any], store: Store | None, lent: bool, paths: list[str]) -> Any:
     buffers = [each.raw() for each in found]
     threshold = None if store is None else store.threshold
     if store is not None and threshold is not None:
@@ -146,13 +207,22 @@ def seal(stream: bytes, found: Sequence[Any], store: Store | None, lent: bool = 
                 told = [each.nbytes if each.nbytes >= threshold else each for each in buffers]
                 if not inside:
                     told.append(len(stream))
-                return placed.hold(MARK + _encode((stream if inside else b"", told, *placed.where)))
+                return placed.hold(MARK + _encode((stream if inside else b"", told, *placed.where, paths)))
+    if paths:
+        return MARK + _encode((stream, buffers, "", 0, 0, [], paths))
     return MARK + _encode((stream, buffers)) if buffers else stream
 
 
-def _thawing() -> dict[type, Callable[[Any], Any]]:
-    numpy = sys.modules.get("numpy")
-    return {} if numpy is None else {numpy.ndarray: _reduce_array}
+def _reduce_memmap(apart: Apart, array: Any) -> Any:
+    """By the name of the file, where the receiver can open it."""
+    from .mapped import by_name, by_value
+
+    if apart.near and apart.watched and array.nbytes >= apart.threshold:
+        reduced = by_name(array)
+        if reduced is not None:
+            apart.named.setdefault("", []).append(array)
+            return reduced
+    return by_value(array)
 
 
 def _reduce_array(array: Any) -> Any:
@@ -173,7 +243,7 @@ def _reduce_array(array: Any) -> Any:
 class Opened:
     """An envelope and its buffers. As long as it, or one of the buffers, lives, the shared memory is in use."""
 
-    __slots__ = ("stream", "buffers", "place", "_size")
+    __slots__ = ("stream", "buffers", "place", "shared", "_size")
 
     def __init__(self, payload: bytes, take: Take | None) -> None:
         envelope = _decode(memoryview(payload)[len(MARK) :])
@@ -190,6 +260,7 @@ class Opened:
             ends = [start + size for start, size in zip(envelope.offsets, sizes, strict=True)]
             memory = take(envelope.path, envelope.slot, envelope.generation, max(ends))
             places = [memory[start:end] for start, end in zip(envelope.offsets, ends, strict=True)]
+        self.shared = [_attached(path) for path in envelope.shared]
         given = iter(places)
         self.buffers: list[Any] = [next(given) if isinstance(each, int) else bytearray(each) for each in told]
         self.stream: Any = envelope.stream if envelope.stream or not envelope.path else self.buffers.pop()
@@ -201,6 +272,12 @@ class Opened:
     def load(self) -> Any:
         """The value. The second time it shares its buffers with that of the first."""
         return pickle.loads(self.stream, buffers=self.buffers)
+
+
+def _attached(path: str) -> Any:
+    if attach is None:
+        raise SerializationError("data lies in shared memory, which this process has no part in")
+    return attach(path)
 
 
 class Unopened:

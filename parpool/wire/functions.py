@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ..errors import SerializationError
-from .envelope import Apart
+from .envelope import Apart, equipped
 from .envelope import dumps as dumps_plain
 from .failure import safe_repr
 from .fingerprint import MAIN, fingerprint, is_code, is_main_code, names_under, whereabouts
@@ -352,6 +352,7 @@ class _ReferencePickler(pickle.Pickler):
     """A plain pickler, except that code of ``__main__`` goes as a reference that an engine can ask about."""
 
     def __init__(self, file: io.BytesIO, book: FunctionBook, apart: Apart | None) -> None:
+        apart = equipped(apart)
         super().__init__(file, PROTOCOL, buffer_callback=apart)
         if apart is not None:
             apart.equip(self)

@@ -64,6 +64,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "context": {"pool"},
     "patching": {"pool"},
     "magics": {"errors", "client"},
+    "shared": {"shm", "shared_array"},
+    "shared_array": {"shm", "wire"},
     "cli_options": {"options", "launch.choose", "net.address"},
     "cli_found": {"errors", "net.address"},
     "cli_tables": set(),

@@ -36,6 +36,7 @@ class Shelf:
     def __init__(self, threshold: int | None = 1000, room: bool = True) -> None:
         self.threshold = threshold
         self.room = room
+        self.watched = True
         self.content: list[bytearray] = []
         self.lent: list[bool] = []
 
