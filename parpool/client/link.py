@@ -21,7 +21,7 @@ from ..net.loop import Baton, Loop, Waitable, park
 from ..shm import memory
 from ..shm.leases import Leases
 from ..wire import envelope, serializers
-from ..wire.envelope import LARGE, Store, only_small, pack, seal
+from ..wire.envelope import LARGE, Store, dumps_small, only_small, pack, seal
 from ..wire.functions import Function, FunctionBook
 from ..wire.messages import EACH
 from ..wire.payload import NO_ARGUMENTS, PROTOCOL
@@ -117,8 +117,10 @@ class BaseLink:
         if args.__class__ is tuple and not args and kwds.__class__ is dict and not kwds:
             return NO_ARGUMENTS
         try:
-            # Somebody may have a word on how things are pickled, which only the long way knows.
-            payload = _LONG_WAY if _reducers else _pickle((args, kwds), PROTOCOL, buffer_callback=only_small)
+            if _reducers:
+                payload = dumps_small((args, kwds))
+            else:
+                payload = _pickle((args, kwds), PROTOCOL, buffer_callback=only_small)
         except Exception:
             payload = _LONG_WAY
         if len(payload) > LARGE or b"_main__" in payload:

@@ -20,10 +20,10 @@ from ..shm.recorder import Recorder
 from ..shm.segments import Segments
 from ..status import ERROR, OK, OVERTIME, UNMET
 from ..wire import envelope, serializers
-from ..wire.envelope import LARGE, MARK, Large, only_small
+from ..wire.envelope import LARGE, MARK, Large, dumps_small
 from ..wire.failure import pack_failure, safe_repr
 from ..wire.messages import CALL, EACH, EACHSTAR, HOW, INLINE, MAP, SHARED, VIEW, Call, encode
-from ..wire.payload import NONE, PROTOCOL, packable
+from ..wire.payload import NONE, packable
 from .namespace import Missing, Namespace
 from .output import Capture
 
@@ -217,10 +217,12 @@ class Runner:
     def _dump(self, value: object) -> bytes:
         """Pickle what a task returned. Plain pickle, by contract: what it refuses is a MaybeEncodingError."""
         try:
-            if serializers.reducers:
-                raise Large
-            data = pickle.dumps(value, PROTOCOL, buffer_callback=only_small)
+            data = dumps_small(value)
         except Large:
+            data = envelope.pack(partial(envelope.dumps, value), self._store)
+        except Exception:
+            if not serializers.discover():
+                raise
             data = envelope.pack(partial(envelope.dumps, value), self._store)
         else:
             if len(data) > LARGE:

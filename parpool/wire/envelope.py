@@ -96,6 +96,21 @@ def only_small(buffer: Any) -> bool:
     return True
 
 
+def dumps_small(value: object) -> bytes:
+    """Plain pickle of what is small, as most is. Raises Large where :func:`pack` is needed."""
+    if not serializers.reducers:
+        return pickle.dumps(value, PROTOCOL, buffer_callback=only_small)
+    with io.BytesIO() as file:
+        pickler = pickle.Pickler(file, PROTOCOL, buffer_callback=only_small)
+        pickler.dispatch_table = {**copyreg.dispatch_table, **dict.fromkeys(serializers.reducers, _refuse)}
+        pickler.dump(value)
+        return file.getvalue()
+
+
+def _refuse(value: object) -> Any:
+    raise Large
+
+
 class Apart(list[Any]):
     """The large buffers that a pickler leaves out: this is the callback for that.
 
@@ -135,7 +150,9 @@ class Apart(list[Any]):
             if self.thaw:
                 special[numpy.ndarray] = _reduce_array
         if special:
-            pickler.dispatch_table = {**getattr(pickler, "dispatch_table", copyreg.dispatch_table), **special}
+            table = {**getattr(pickler, "dispatch_table", copyreg.dispatch_table), **special}
+            # Not by setattr: cloudpickle's class has an attribute of this name, which hides the one that counts.
+            vars(pickle.Pickler)["dispatch_table"].__set__(pickler, table)
 
 
 def equipped(apart: Apart | None) -> Apart | None:

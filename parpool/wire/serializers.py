@@ -105,8 +105,11 @@ def rebuild(kind: type, functions: tuple[Encode, Decode] | None, metadata: Any, 
 _found: dict[str, Any] | None = None  #: entry points that were not called yet, by the module that they are about
 
 
-def discover() -> None:
-    """Call what packages have said is to be called, for the modules that this process has imported by now."""
+def discover() -> bool:
+    """Call what packages have said is to be called, for the modules that this process has imported by now.
+
+    Was there any?
+    """
     global _found
     if _found is None:
         from importlib import metadata
@@ -114,7 +117,8 @@ def discover() -> None:
         _found = {}
         for point in metadata.entry_points(group=GROUP):
             _found.setdefault(point.name, []).append(point)
-    for name in [name for name in _found if name in sys.modules]:
+    due = [name for name in _found if name in sys.modules]
+    for name in due:
         for point in _found.pop(name, ()):
             try:
                 point.load()()
@@ -125,3 +129,4 @@ def discover() -> None:
                     RuntimeWarning,
                     stacklevel=2,
                 )
+    return bool(due)

@@ -26,6 +26,7 @@ from parpool.wire.envelope import (
     pack,
     received,
 )
+from parpool.wire.functions import FunctionBook
 
 numpy = pytest.importorskip("numpy")
 
@@ -107,6 +108,14 @@ def test_what_could_not_be_written_to_can_be_where_it_arrives(size: int, store: 
     back = travel([frozen, open_, frozen], Shelf() if store else None)
     assert back[0].flags.writeable and back[1].flags.writeable and back[0] is back[2]
     assert numpy.array_equal(back[0], frozen) and not frozen.flags.writeable
+
+
+def test_so_can_what_goes_by_value() -> None:
+    frozen, book = numpy.arange(10_000.0), FunctionBook()
+    frozen.flags.writeable = False
+    value = (frozen, lambda: 1)
+    back = load(received(pack(lambda apart: book.dumps(value, (), apart), None), None))
+    assert back[0].flags.writeable and back[1]() == 1
 
 
 def test_large_ones_are_put_apart_and_small_ones_are_not() -> None:
