@@ -73,6 +73,11 @@ class JoinedResult(AsyncResult):
         if last:
             self._finish()
 
+    @property
+    def sent(self) -> bool:
+        """May the arguments of all parts be changed?"""
+        return all(part.sent for part in self._members)
+
     def _value(self) -> Any:
         values, failed = self._opened()
         if failed:

@@ -21,7 +21,7 @@ from ..net.loop import Baton, Loop, Waitable, park
 from ..shm import memory
 from ..shm.leases import Leases
 from ..wire import envelope, serializers
-from ..wire.envelope import LARGE, Store, dumps_small, only_small, pack, seal
+from ..wire.envelope import LARGE, Store, borrows, dumps_small, only_small, pack, seal
 from ..wire.functions import Function, FunctionBook
 from ..wire.messages import EACH
 from ..wire.payload import NO_ARGUMENTS, PROTOCOL
@@ -99,6 +99,8 @@ class BaseLink:
         task = Task(id, key, payload, result)
         if terms is not None:
             vars(task).update(terms)
+        if payload.__class__ is memoryview and borrows(payload):
+            result._borrowed = True
         host.submit(task)
         if tend:
             self._baton.tend()
@@ -113,7 +115,7 @@ class BaseLink:
         described = function if type(function) is Function else self._book.function(function)
         return described, self._arguments(args, kwds, terms)
 
-    def _arguments(self, args: Any, kwds: Any, terms: Terms | None = None) -> bytes:
+    def _arguments(self, args: Any, kwds: Any, terms: Terms | None = None) -> Any:
         if args.__class__ is tuple and not args and kwds.__class__ is dict and not kwds:
             return NO_ARGUMENTS
         try:
@@ -143,7 +145,7 @@ class BaseLink:
         return form
 
     def send(
-        self, result: ViewResult, function: Function, payload: bytes, form: Any, waits_for: Terms | None = None
+        self, result: ViewResult, function: Function, payload: Any, form: Any, waits_for: Terms | None = None
     ) -> None:
         """Submit a call that :meth:`pack` made; its outcome goes to ``result``. ``waits_for``: further terms."""
         result._name = function.name
@@ -154,6 +156,8 @@ class BaseLink:
         if waits_for:
             vars(task).update(waits_for)
         result._records.outstanding[id] = result
+        if payload.__class__ is memoryview and borrows(payload):
+            result._borrowed = True
         self._host.submit(task)
 
     def function(self, function: Any) -> Function:
@@ -176,6 +180,8 @@ class BaseLink:
             vars(task).update(terms)
         task.kind |= kind
         task.weight, task.tag = size, start
+        if borrows(payload):
+            door._borrowed = True
         if kind >= EACH:
             task.count = size
         self._host.submit(task)

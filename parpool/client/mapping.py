@@ -15,9 +15,8 @@ from .. import status as codes
 from ..errors import SerializationError, TaskAborted
 from ..net.loop import wake_waiters
 from ..wire.envelope import load
-from ..wire.failure import unpack_failure
-from ..wire.messages import EACH, EACHSTAR, HOW, MAP, STARMAP, VIEW
-from .outcome import Arrived, decided, in_words, unmet
+from ..wire.messages import EACH, EACHSTAR, HOW, MAP, STARMAP
+from .outcome import Arrived, exception_of
 from .result import AsyncResult
 
 if TYPE_CHECKING:
@@ -38,7 +37,8 @@ def sliceable(items: object) -> bool:
     kind = type(items)
     if kind in SLICED:
         return True
-    return kind.__module__ == "numpy" and kind.__name__ == "ndarray" and getattr(items, "ndim", 0) > 0
+    named = f"{kind.__module__}.{kind.__name__}"
+    return named in ("numpy.ndarray", "parpool.shared_array.SharedArray") and getattr(items, "ndim", 0) > 0
 
 
 class Window:
@@ -202,6 +202,22 @@ class MapResult(AsyncResult):
         feed = self._feed
         while feed is not None and feed.wants_more():
             self._send_next(feed)
+
+    def _send_all(self) -> None:
+        with self._sending:
+            while self._feed is not None and self._feed.next < self._feed.total:
+                self._send_next(self._feed)
+
+    @property
+    def sent(self) -> bool:
+        """May the items be changed? They are pickled chunk by chunk, as engines become free."""
+        feed = self._feed
+        return super().sent and (feed is None or feed.next >= feed.total)
+
+    def wait_on_send(self, timeout: float | None = None) -> bool:
+        """Pickle what has not been sent yet, and wait until :attr:`sent`, ``timeout`` seconds at the most; is it?"""
+        self._send_all()
+        return super().wait_on_send(timeout)
 
     def _send_next(self, feed: Feed) -> None:
         if self._link.failure is not None:
@@ -370,19 +386,3 @@ class _Piece:
     @property
     def _done(self) -> bool:
         return self._result.ready() or self._start in self._result._pieces
-
-
-def exception_of(name: str, task: Any, outcome: Any, engine: int | None) -> BaseException:
-    """The exception of a chunk, or of an item of it, that did not end well."""
-    if outcome.status >= 0:
-        if task.kind & VIEW:
-            if outcome.status == codes.UNMET:
-                return unmet(task, outcome.payload, engine)
-            from ..wire.remote import remote_error
-
-            return remote_error(outcome.payload, engine, "map")
-        return unpack_failure(outcome.payload, engine)
-    how = task.kind & HOW
-    each = how >= EACH
-    what = in_words(name, how, task.payload, outcome.item if each else 0, 1 if each else task.weight, task.tag)
-    return decided(outcome.status, outcome.detail, what, outcome.engine, task.engine is not None)

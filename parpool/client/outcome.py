@@ -18,7 +18,7 @@ from ..errors import (
 )
 from ..wire.envelope import load
 from ..wire.failure import safe_repr, unpack_failure
-from ..wire.messages import CALL, HOW
+from ..wire.messages import CALL, EACH, HOW, VIEW
 
 #: words for ``metadata["status"]``
 WORDS = {codes.OK: "ok", codes.ABORTED: "aborted"}
@@ -95,6 +95,22 @@ def _decided(status: int, detail: object, what: str, engine: int | None, held: b
     if status == codes.IMPOSSIBLE:
         return ImpossibleDependency(f"{what} can never run: {detail}")
     return TaskAborted(f"{what} was aborted" + (f": {detail}" if detail else " before it began"))
+
+
+def exception_of(name: str, task: Any, outcome: Any, engine: int | None) -> BaseException:
+    """The exception of a chunk, or of an item of it, that did not end well."""
+    if outcome.status >= 0:
+        if task.kind & VIEW:
+            if outcome.status == codes.UNMET:
+                return unmet(task, outcome.payload, engine)
+            from ..wire.remote import remote_error
+
+            return remote_error(outcome.payload, engine, "map")
+        return unpack_failure(outcome.payload, engine)
+    how = task.kind & HOW
+    each = how >= EACH
+    what = in_words(name, how, task.payload, outcome.item if each else 0, 1 if each else task.weight, task.tag)
+    return decided(outcome.status, outcome.detail, what, outcome.engine, task.engine is not None)
 
 
 def in_words(name: str, kind: int, payload: bytes, first: int, size: int, base: int) -> str:

@@ -48,6 +48,7 @@ class AsyncResult(Account, Generic[T]):
     # The defaults of a result that nothing has happened to yet lie in the class: there may be a million of them.
     _name = ""
     _done = False
+    _borrowed = False  #: do the engines use memory or files of the caller's?
     _parked: list[threading.Lock] | None = None
     _callback: Callable[[Any], object] | None = None
     _error_callback: Callable[[BaseException], object] | None = None
@@ -193,14 +194,22 @@ class AsyncResult(Account, Generic[T]):
 
     @property
     def sent(self) -> bool:
-        """May the arguments be changed? Always: they are pickled when the call is made."""
-        return True
+        """May the arguments be changed, without a change of what the engines get?
+
+        They are pickled, or copied, when the call is made: so it is True at once. What is not copied, arrays of
+        :func:`parpool.share` and files mapped by numpy, may be changed when the call has ended.
+        """
+        return self._done or not self._borrowed
 
     def wait_on_send(self, timeout: float | None = None) -> bool:
-        """Wait until :attr:`sent`, ``timeout`` seconds at the most."""
+        """Wait until :attr:`sent`, ``timeout`` seconds at the most; is it?"""
+        if not self.sent:
+            self._link.wait(self, timeout)
         return self.sent
 
-    wait_for_send = wait_on_send
+    def wait_for_send(self, timeout: float | None = None) -> bool:
+        """The same as :meth:`wait_on_send`."""
+        return self.wait_on_send(timeout)
 
     def wait_interactive(self, interval: float = 0.1, timeout: float | None = None, file: Any = None) -> bool:
         """Wait with a progress bar (tqdm, on ``file``, by default stderr); has it ended within ``timeout`` seconds?

@@ -17,7 +17,8 @@ from ..net.loop import wake_waiters
 from ..wire.envelope import load
 from ..wire.messages import EACH, HOW, VIEW
 from ..wire.payload import independent
-from .mapping import AHEAD, Feed, Window, chunk_size, exception_of, map_kind, sliceable
+from .mapping import AHEAD, Feed, Window, chunk_size, map_kind, sliceable
+from .outcome import exception_of
 from .result import AsyncResult, time_out_of_view
 from .shown import Passed
 

@@ -28,7 +28,7 @@ class View:
     Flags are attributes, and the defaults of every call; :meth:`set_flags` and :meth:`temp_flags` change several:
 
     - ``block``: wait for the value (default False: a call gives its :class:`~parpool.AsyncResult`).
-    - ``track``: have the result tell when the arguments may be changed again (default False).
+    - ``track``: taken, and not needed: every result tells when the arguments may be changed (:attr:`AsyncResult.sent`).
     - ``retries``: how often a task whose engine died may run again (default 0).
     - ``task_timeout``: seconds that a task may run (default None: any).
 

@@ -44,11 +44,6 @@ class ViewMapResult(MapResult):
         self._send_all()
         return super().msg_ids
 
-    def _send_all(self) -> None:
-        with self._sending:
-            while self._feed is not None and self._feed.next < self._feed.total:
-                self._send_next(self._feed)
-
     def _fail(self, start: int, size: int, cause: Any, where: Any = None) -> None:
         super()._fail(start, size, cause, where)
         self._failures[start] = size, cause, where

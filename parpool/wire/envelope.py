@@ -144,15 +144,15 @@ class Apart(list[Any]):
         special: dict[type, Callable[[Any], Any]] = {
             kind: partial(reduce, self) for kind, reduce in serializers.reducers.items()
         }
+        special.setdefault(memoryview, _reduce_view)
         numpy = sys.modules.get("numpy")
         if numpy is not None and hasattr(numpy, "memmap"):  # else it is only being imported
             special.setdefault(numpy.memmap, partial(_reduce_memmap, self))
             if self.thaw:
                 special[numpy.ndarray] = _reduce_array
-        if special:
-            table = {**getattr(pickler, "dispatch_table", copyreg.dispatch_table), **special}
-            # Not by setattr: cloudpickle's class has an attribute of this name, which hides the one that counts.
-            vars(pickle.Pickler)["dispatch_table"].__set__(pickler, table)
+        table = {**getattr(pickler, "dispatch_table", copyreg.dispatch_table), **special}
+        # Not by setattr: cloudpickle's class has an attribute of this name, which hides the one that counts.
+        vars(pickle.Pickler)["dispatch_table"].__set__(pickler, table)
 
 
 def equipped(apart: Apart | None) -> Apart | None:
@@ -228,6 +228,24 @@ def _seal(stream: bytes, found: Sequence[Any], store: Store | None, lent: bool, 
     if paths:
         return MARK + _encode((stream, buffers, "", 0, 0, [], paths))
     return MARK + _encode((stream, buffers)) if buffers else stream
+
+
+def _reduce_view(view: memoryview) -> Any:
+    """A memoryview, which pickle refuses: one on a copy of its content."""
+    if not view.c_contiguous:
+        plain: Any = view.tobytes()
+    else:
+        plain = view.cast("B") if view.nbytes else b""
+    return rebuild_view, (pickle.PickleBuffer(plain), view.format, view.shape)
+
+
+def rebuild_view(buffer: Any, format: str, shape: tuple[int, ...]) -> memoryview:
+    """What such a memoryview becomes where it arrives. (One with fields, which Python cannot cast, as bytes.)"""
+    view = memoryview(buffer).cast("B")
+    try:
+        return view.cast(format, shape) if 0 not in shape else view.cast(format)  # type: ignore[call-overload, no-any-return]
+    except (ValueError, TypeError):
+        return view
 
 
 def _reduce_memmap(apart: Apart, array: Any) -> Any:

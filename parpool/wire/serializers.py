@@ -7,6 +7,7 @@ registers the type, or from a package that says by an entry point of the group `
 
 from __future__ import annotations
 
+import os
 import pickle
 import sys
 import warnings
@@ -30,7 +31,7 @@ reducers: dict[type, Callable[[Any, Any], Any]] = {}
 class _Serializer(NamedTuple):
     encode: Encode
     decode: Decode
-    received: bool  #: with data, and not registered in this process
+    maker: int  #: the process that has registered it; 0: it came with data
 
 
 _serializers: dict[type, _Serializer] = {}
@@ -53,7 +54,7 @@ def register_serializer(
     for name, function in (("encode", encode), ("decode", decode)):
         if not callable(function):
             raise TypeError(f"{name} must be a function, not {function!r}")
-    _serializers[type] = _Serializer(encode, decode, False)
+    _serializers[type] = _Serializer(encode, decode, os.getpid())
     reducers[type] = _reduce
 
 
@@ -62,7 +63,7 @@ _type = type
 
 def _reduce(apart: Any, value: Any) -> Any:
     kind = type(value)
-    encode, decode, received = _serializers[kind]
+    encode, decode, maker = _serializers[kind]
     encoded = encode(value)
     if not isinstance(encoded, tuple) or len(encoded) != 2:
         raise SerializationError(
@@ -70,8 +71,9 @@ def _reduce(apart: Any, value: Any) -> Any:
         )
     metadata, buffers = encoded
     packed = [pickle.PickleBuffer(buffer) for buffer in buffers]
-    # It goes back without the functions where it came with them: they may be such that cannot be found by name.
-    functions = None if received and not (_has_name(encode) and _has_name(decode)) else (encode, decode)
+    # Where it came with data, or by a fork, whoever gets it has the functions; and they may be such that have no names.
+    here = maker == os.getpid()
+    functions = (encode, decode) if here or (_has_name(encode) and _has_name(decode)) else None
     return rebuild, (kind, functions, metadata, packed)
 
 
@@ -87,8 +89,8 @@ def _has_name(function: Any) -> bool:
 def rebuild(kind: type, functions: tuple[Encode, Decode] | None, metadata: Any, buffers: list[Any]) -> Any:
     """What such a value becomes when it is opened."""
     known = _serializers.get(kind)
-    if functions is not None and (known is None or known.received):
-        known = _serializers[kind] = _Serializer(*functions, True)
+    if functions is not None and (known is None or not known.maker):
+        known = _serializers[kind] = _Serializer(*functions, 0)
         reducers[kind] = _reduce
     if known is None:
         raise SerializationError(

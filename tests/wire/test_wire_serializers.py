@@ -132,7 +132,7 @@ def test_the_registration_comes_with_the_first_value(signal: Signal) -> None:
     payload = pack(partial(dumps, signal), None)
     del serializers.reducers[Signal], serializers._serializers[Signal]
     back = load(received(payload, None))
-    assert serializers._serializers[Signal] == (encode, decode, True)
+    assert serializers._serializers[Signal] == (encode, decode, 0)
     assert travel(back).name == "a"
 
 

@@ -1,0 +1,107 @@
+"""What else has buffers: bytes and their like, pandas, pyarrow."""
+
+from __future__ import annotations
+
+import array
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import parpool
+
+numpy = pytest.importorskip("numpy")
+
+
+def echo(a: Any) -> Any:
+    return a
+
+
+def content(view: memoryview) -> tuple[str, str, tuple[int, ...], list[Any]]:
+    return type(view).__name__, view.format, view.shape, view.tolist()
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[parpool.Pool]:
+    with parpool.Pool(2) as made:
+        made.client[:].apply_sync(os.getpid)  # both are there
+        yield made
+    made.join()
+
+
+BUFFERS: list[Any] = [
+    b"x" * 300_000,
+    bytearray(b"y" * 300_000),
+    array.array("d", [1.5]) * 40_000,
+    array.array("b", b"z" * 300_000),
+]
+
+
+@pytest.mark.parametrize("value", BUFFERS, ids=lambda value: f"{type(value).__name__}-{len(value)}")
+def test_what_has_buffers(pool: parpool.Pool, value: Any) -> None:
+    for back in (
+        pool.apply(echo, (value,)),
+        pool.map(echo, [value])[0],
+        pool.client[:].apply_sync(echo, value)[1],
+        pool.apply(echo, ({"deep": ((value,),)},))["deep"][0][0],
+    ):
+        assert type(back) is type(value) and bytes(back) == bytes(value)
+        if type(back) is not bytes:
+            back[0] = back[1]  # it can be written to
+
+
+VIEWS = {
+    "bytes": memoryview(b"abc"),
+    "large": memoryview(bytearray(300_000)),
+    "numbers": memoryview(array.array("d", [1.5, 2.5])),
+    "large numbers": memoryview(array.array("i", range(50_000))),
+    "empty": memoryview(b""),
+    "no numbers": memoryview(array.array("d")),
+    "strided": memoryview(bytes(range(100)))[::3],
+    "large and strided": memoryview(array.array("h", range(30_000)) * 4)[::-2],
+    "table": memoryview(bytes(range(24))).cast("B", (4, 6)),
+}
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_memoryviews_to_engines(pool: parpool.Pool, name: str) -> None:
+    view = VIEWS[name]
+    assert pool.apply(content, (view,)) == content(view)
+    assert pool.client[0].apply_sync(content, view) == content(view)
+    assert pool.map(content, [view, view]) == [content(view)] * 2
+    assert pool.apply(lambda deep: content(deep[0]["x"]), ([{"x": view}],)) == content(view)
+
+
+def test_memoryviews_from_engines(pool: parpool.Pool) -> None:
+    back = pool.client[0].apply_sync(lambda n: memoryview(bytearray(n)), 300_000)
+    assert type(back) is memoryview and len(back) == 300_000
+    back[0] = 1
+
+
+def test_frames_of_pandas(pool: parpool.Pool) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(
+        {
+            "a": numpy.arange(50_000.0),
+            "b": numpy.arange(50_000),
+            "c": pandas.date_range("2000", periods=50_000, freq="min"),
+            "d": pandas.Categorical(["x", "y"] * 25_000),
+            "e": ["text", None] * 25_000,
+        }
+    )
+    for value in (frame, frame.set_index("c"), frame["a"], frame.T.T, frame.groupby("d", observed=True)["a"].sum()):
+        back = pool.apply(echo, (value,))
+        assert type(back) is type(value) and back.equals(value)
+    back = pool.apply(lambda f: f.assign(a=f.a * 2), (frame,))
+    back.iloc[0, 0] = 5  # it can be written to
+    assert back.a.sum() == frame.a.sum() * 2 + 5
+
+
+def test_tables_of_pyarrow(pool: parpool.Pool) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    table = pyarrow.table({"a": numpy.arange(50_000.0), "b": ["text", None] * 25_000, "c": [[1, 2], []] * 25_000})
+    for value in (table, table["a"], table.to_batches()[0], table["b"].chunk(0), table.slice(5, 40_000)):
+        back = pool.apply(echo, (value,))
+        assert type(back) is type(value) and back.equals(value)
+    assert pool.apply(echo, (pyarrow.py_buffer(b"x" * 300_000),)).to_pybytes() == b"x" * 300_000
