@@ -83,6 +83,10 @@ attach: Callable[[str], Any] | None = None
 LARGE = 64 * 1024
 
 
+#: Bytes of what is packed in one piece: msgpack counts with 32 bits. (And some room for what tells of it.)
+MOST = 2**32 - 2**20
+
+
 class Large(Exception):
     """There is something in it for :func:`pack` to care about."""
 
@@ -225,9 +229,19 @@ def _seal(stream: bytes, found: Sequence[Any], store: Store | None, lent: bool, 
                 if not inside:
                     told.append(len(stream))
                 return placed.hold(MARK + _encode((stream if inside else b"", told, *placed.where, paths)))
+    check_size(len(stream) + sum([each.nbytes for each in buffers]))
     if paths:
         return MARK + _encode((stream, buffers, "", 0, 0, [], paths))
     return MARK + _encode((stream, buffers)) if buffers else stream
+
+
+def check_size(size: int) -> None:
+    """Raise SerializationError where so many bytes are too many for a message."""
+    if size > MOST:
+        raise SerializationError(
+            f"this has {size / 2**30:.1f} GiB, and a message carries {MOST / 2**30:.1f} at the most; what goes by shared"
+            " memory, to engines of the same machine where there is room for it in /dev/shm, may be larger"
+        )
 
 
 def _reduce_view(view: memoryview) -> Any:

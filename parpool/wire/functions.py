@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ..errors import SerializationError
-from .envelope import Apart, equipped
+from .envelope import Apart, check_size, equipped
 from .envelope import dumps as dumps_plain
 from .failure import safe_repr
 from .fingerprint import MAIN, fingerprint, is_code, is_main_code, names_under, whereabouts
@@ -193,6 +193,7 @@ class FunctionBook:
                 f"a function is needed, not {safe_repr(function, 60)} of type {type(function).__qualname__}"
             )
         blob = b"P" + self.dumps(function)
+        check_size(len(blob))
         return Function(blake2b(blob, digest_size=16).digest(), blob, _name(function))
 
     def _remember(self, function: Any, described: Function) -> None:

@@ -129,3 +129,45 @@ def test_nothing_is_left_when_engines_are_killed_and_clients_leave() -> None:
     pool.join()
     del back
     assert until(lambda: not [folder for folder in folders if Path(folder).exists()])
+
+
+def add(a: Any, value: float) -> bool:
+    a += value
+    return bool(getattr(a, "shared", False))
+
+
+def test_shared_arrays_are_one_memory_with_all_engines(cluster: RealCluster, client: parpool.Client) -> None:
+    a = parpool.share(numpy.zeros(N))
+    assert client.load_balanced_view().apply_sync(add, a, 1.0) and client[:].apply_sync(add, a[: N // 2], 1.0)
+    assert a[-1] == 1 and a[0] == 3
+    part = client[1].apply_sync(last_of, a)
+    part[:] = 9
+    assert a[-1] == 9 and part.shared
+    client[:].push({"a": a}, block=True)
+    with parpool.Client(cluster.file) as other:  # it is shared by the client that made it, through the engines
+        client[0].execute("a[5] = 55", block=True)
+        assert other[1]["a[5]"] == 55 and a[5] == 55
+    del client[:]["a"]
+
+
+def last_of(a: Any) -> Any:
+    return a[-10:]
+
+
+def test_what_is_shared_travels_as_a_copy_where_it_must_outlive_its_client(cluster: RealCluster) -> None:
+    a = parpool.share(numpy.zeros(N))
+    with parpool.Client(cluster.file, on_client_lost="keep") as client:
+        client.wait_for_engines(2, timeout=60)
+        assert not any(client[:].apply_sync(add, a, 1.0))
+        assert a.sum() == 0
+
+
+def test_mapped_files_travel_by_name(client: parpool.Client, tmp_path: Path) -> None:
+    mapped = numpy.memmap(tmp_path / "file", "f8", "w+", 0, (N,))
+    mapped[:] = 1
+    result = client[:].apply_async(type_of, mapped)
+    assert result.get(60) == [("memmap", str(tmp_path / "file"))] * 2
+
+
+def type_of(a: Any) -> tuple[str, str]:
+    return type(a).__name__, str(getattr(a, "filename", ""))
