@@ -21,7 +21,7 @@ from ..net.loop import Baton, Loop, Waitable, park
 from ..shm import memory
 from ..shm.leases import Leases
 from ..wire import envelope, serializers
-from ..wire.envelope import LARGE, Store, borrows, dumps_small, only_small, pack, seal
+from ..wire.envelope import LARGE, Store, borrows, dumps_small, has_file, only_small, pack, seal
 from ..wire.functions import Function, FunctionBook
 from ..wire.messages import EACH
 from ..wire.payload import NO_ARGUMENTS, PROTOCOL
@@ -119,7 +119,9 @@ class BaseLink:
         if args.__class__ is tuple and not args and kwds.__class__ is dict and not kwds:
             return NO_ARGUMENTS
         try:
-            if _reducers:
+            if args.__class__ is tuple and has_file(args):
+                payload = _LONG_WAY
+            elif _reducers:
                 payload = dumps_small((args, kwds))
             else:
                 payload = _pickle((args, kwds), PROTOCOL, buffer_callback=only_small)

@@ -127,10 +127,7 @@ class Apart(list[Any]):
         self.thaw = thaw
         self.inside = inside
         self.frozen = False  #: there are some that cannot be written to
-        #: Does the receiver see what this process can name to it: memory, and files?
-        self.near = store is not None and store.threshold is not None
-        self.watched = store is not None and store.watched  #: and can this process keep that as long as it is needed?
-        self.threshold = (store.threshold or 0) if store is not None else 0
+        self.store = store
         self.named: dict[str, Any] = {}  #: what the pickle speaks of, by its path, and what keeps it alive
 
     def __call__(self, buffer: Any) -> bool:
@@ -142,6 +139,16 @@ class Apart(list[Any]):
             return True  # (pickle has a word on what is not contiguous)
         self.append(buffer)
         return False
+
+    @property
+    def near(self) -> bool:
+        """Does the receiver see what this process can name to it: memory, and files?"""
+        return self.store is not None and self.store.threshold is not None
+
+    @property
+    def watched(self) -> bool:
+        """And can this process keep that as long as it is needed?"""
+        return self.store is not None and self.store.watched
 
     def equip(self, pickler: Any) -> None:
         """Make ready a pickler, which was made with this for its callback."""
@@ -167,8 +174,11 @@ def equipped(apart: Apart | None) -> Apart | None:
 def dumps(value: object, apart: Apart | None = None) -> bytes:
     """Plain pickle."""
     apart = equipped(apart)
-    if apart is None:
-        return pickle.dumps(value, PROTOCOL)
+    if apart is None or not (apart.thaw or serializers.reducers or _begins_with_file(value)):
+        data = pickle.dumps(value, PROTOCOL, buffer_callback=apart)
+        if apart is None or len(data) <= LARGE or b"memmap" not in data:
+            return data
+        apart.clear()  # there was one further inside
     with io.BytesIO() as file:
         pickler = pickle.Pickler(file, PROTOCOL, buffer_callback=apart)
         apart.equip(pickler)
@@ -176,13 +186,29 @@ def dumps(value: object, apart: Apart | None = None) -> bytes:
         return file.getvalue()
 
 
+def _begins_with_file(value: Any) -> bool:
+    """Is a mapped file, which may be larger than the memory, among the arguments, or first of the items?"""
+    # What is further inside is found when it has been read. To look for it would cost each call too much.
+    first = value[0] if value.__class__ in (list, tuple) and value else value
+    return has_file(first if first.__class__ is tuple else (first,))
+
+
+def has_file(args: Sequence[Any]) -> bool:
+    """Is one of these a file that numpy has mapped? (By the name: numpy need not be there.)"""
+    for each in args:
+        if each.__class__.__name__ == "memmap":
+            return True
+    return False
+
+
 def pack(dump: Callable[[Apart | None], bytes], store: Store | None, lent: bool = False) -> Any:
     """The payload for what ``dump`` pickles."""
-    serializers.discover()
-    apart = Apart(store=store)
+    if serializers.waiting:
+        serializers.discover()
+    apart = Apart(False, False, store)
     stream = dump(apart)
     if apart.frozen:
-        apart = Apart(True, store=store)
+        apart = Apart(True, False, store)
         stream = dump(apart)
     if apart or apart.named or len(stream) > LARGE:
         return seal(stream, apart, store, lent, apart.named)
@@ -266,7 +292,7 @@ def _reduce_memmap(apart: Apart, array: Any) -> Any:
     """By the name of the file, where the receiver can open it."""
     from .mapped import by_name, by_value
 
-    if apart.near and apart.watched and array.nbytes >= apart.threshold:
+    if apart.near and apart.watched and array.nbytes >= (apart.store.threshold or 0):  # type: ignore[union-attr]
         reduced = by_name(array)
         if reduced is not None:
             apart.named.setdefault("", []).append(array)

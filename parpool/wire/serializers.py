@@ -104,6 +104,7 @@ def rebuild(kind: type, functions: tuple[Encode, Decode] | None, metadata: Any, 
 # Those that packages bring -----------------------------------------------------------------------------------
 
 
+waiting = True  #: may there be something to :func:`discover`?
 _found: dict[str, Any] | None = None  #: entry points that were not called yet, by the module that they are about
 
 
@@ -112,7 +113,7 @@ def discover() -> bool:
 
     Was there any?
     """
-    global _found
+    global _found, waiting
     if _found is None:
         from importlib import metadata
 
@@ -131,4 +132,5 @@ def discover() -> bool:
                     RuntimeWarning,
                     stacklevel=2,
                 )
+    waiting = bool(_found)
     return bool(due)
