@@ -103,12 +103,20 @@ def cold(rounds: int, work: Callable[[Any], object]) -> tuple[float, ...]:
 
 def table(rounds: int) -> list[Row]:
     large, middle = numpy.arange(8_000_000.0), numpy.arange(131_072.0)
+    shared = parpool.share(large)
     items = [numpy.full(500_000, float(number)) for number in range(64)]
     few = max(3, rounds // 3)
     rows: list[Row] = []
     with pools() as (ours, theirs):
         for name, megabytes, work, target, times in (
             ("64 MB to an engine: `apply(total, (a,))`", 64.0, lambda p: p.apply(total, (large,)), 20, rounds),
+            (
+                "64 MB that are shared: `apply(total, (share(a),))`",
+                64.0,
+                lambda p: p.apply(total, (shared,)),
+                20,
+                rounds,
+            ),
             ("64 MB back: `apply(make, (n,))`", 64.0, lambda p: p.apply(make, (8_000_000,)), 15, rounds),
             ("100 echoes of 1 MiB, asynchronous", 209.7, lambda p: echoes(p, middle, 100), 10, rounds),
             ("`map` of 64 items of 4 MB, in and out", 512.0, lambda p: p.map(echo, items), 8, few),

@@ -27,26 +27,38 @@ def share(array: Any) -> SharedArray:
     if isinstance(array, numpy.ma.MaskedArray):
         raise TypeError("a masked array is two: share its data and its mask")
     source = numpy.asarray(array)
-    made = empty_shared(source.shape, source.dtype, "F" if source.flags.fnc else "C")
-    made[...] = source
-    return made
+    if not (source.flags.c_contiguous or source.flags.f_contiguous):
+        source = source.copy()
+    return _made(source.shape, source.dtype, "F" if source.flags.fnc else "C", source)
 
 
 def empty_shared(shape: Any, dtype: Any = float, order: str = "C") -> SharedArray:
     """A new array, whose content is arbitrary, as :func:`share` gives one: for what need not be copied there first."""
     import numpy
 
-    from .shared_array import SharedArray
-
     kind = numpy.dtype(dtype)
-    if kind.hasobject:
-        raise TypeError(f"what is shared are bytes, and an array of dtype {kind} has objects elsewhere")
     if order not in ("C", "F"):
         raise ValueError(f"order must be 'C' or 'F', not {order!r}")
     lengths = tuple(map(int, shape)) if numpy.iterable(shape) else (int(shape),)
     if any(length < 0 for length in lengths):
         raise ValueError("negative dimensions are not allowed")
-    block = memory.make(math.prod(lengths) * kind.itemsize)
+    return _made(lengths, kind, order)
+
+
+def _made(lengths: tuple[int, ...], kind: Any, order: str, source: Any = None) -> SharedArray:
+    import numpy
+
+    from .shared_array import SharedArray
+
+    if kind.hasobject:
+        raise TypeError(f"what is shared are bytes, and an array of dtype {kind} has objects elsewhere")
+    size = math.prod(lengths) * kind.itemsize
+    content = None
+    if source is not None and size:
+        content = memoryview(source.reshape(-1, order="A").view(numpy.uint8))
+    block = memory.make(size, content)
+    if block is None and source is not None:
+        return source.copy(order="A").view(SharedArray)  # type: ignore[no-any-return]
     if block is None:
         return numpy.empty(lengths, kind, order).view(SharedArray)  # type: ignore[call-overload, no-any-return]
     made: SharedArray = numpy.ndarray.__new__(SharedArray, lengths, kind, block, order=order)  # type: ignore[arg-type]

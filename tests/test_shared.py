@@ -6,6 +6,7 @@ import copy
 import gc
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -344,3 +345,33 @@ def test_a_call_that_is_too_late_for_it_is_told(pool: parpool.Pool, tmp_path: Pa
         late.get(60)
     for each in busy:
         each.get(60)
+
+
+SMALL_DISK = r"""
+import numpy, parpool
+def total(a): return a.sum()
+if __name__ == "__main__":
+    some = parpool.share(numpy.ones(250_000))  # 2 MB, on 3
+    assert some.shared
+    for more in (parpool.share(numpy.ones(250_000)), parpool.empty_shared(250_000)):
+        assert not more.shared
+        more[:] = 2
+        with parpool.Pool(1) as pool:
+            assert pool.apply(total, (more,)) == 500_000 and pool.apply(total, (some,)) == 250_000
+        pool.join()
+    del some
+    assert parpool.empty_shared(250_000).shared
+"""
+
+
+def test_where_there_is_no_room_it_is_like_any_array(tmp_path: Path) -> None:
+    script = tmp_path / "small.py"
+    script.write_text(SMALL_DISK)
+    mount = (
+        f"mount -t tmpfs -o size=3m tmpfs /dev/shm && unset PARPOOL_RUNTIME_DIR && exec '{sys.executable}' '{script}'"
+    )
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c"]
+    if shutil.which("unshare") is None or subprocess.run([*command, "true"], capture_output=True).returncode:
+        pytest.skip("only root can mount")
+    done = subprocess.run([*command, mount], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

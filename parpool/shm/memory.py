@@ -129,8 +129,8 @@ _finalizer: Any = None
 _making = False  #: is more being made just now?
 
 
-def make(size: int) -> Any:
-    """New memory of so many bytes, all zero, as a block; None where there is none to be had.
+def make(size: int, content: memoryview | None = None) -> Any:
+    """New memory of so many bytes, with this content or all zero, as a block; None where there is none to be had.
 
     Raises ValueError where the settings in the environment are wrong.
     """
@@ -146,7 +146,7 @@ def make(size: int) -> Any:
             folder = _place()
             if not folder.startswith(ROOT + "/"):
                 return None  # files are not memory there
-            memory = _make(os.path.join(folder, f"shared-{next(_numbers)}"), size)
+            memory = _make(os.path.join(folder, f"shared-{next(_numbers)}"), size, content)
             memory.maker = os.getpid()
             _mine.add(memory)
             return memory.block()
@@ -158,12 +158,16 @@ def make(size: int) -> Any:
                 _close_session()
 
 
-def _make(path: str, size: int) -> Memory:
+def _make(path: str, size: int, content: memoryview | None) -> Memory:
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         whole = HEADER + -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
-        # Not ftruncate: a write to a hole of a full file system would end the process.
-        os.posix_fallocate(fd, 0, whole)
+        # The blocks must be there: a write to a hole of a full file system would end the process.
+        if content is None:
+            os.posix_fallocate(fd, 0, whole)
+        else:
+            # Of new memory this is the cheapest: nothing is made zero first, and no page is a fault.
+            region.write_all(fd, [content, memoryview(bytes(whole - HEADER - size))], HEADER)
         os.pwrite(fd, _about.pack(MAGIC, size), 0)
         return Memory(path, fd, size)
     except BaseException:

@@ -76,7 +76,7 @@ class Region:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             header = _about.pack(MAGIC, size, slots)
-            _write(fd, [memoryview(header.ljust(HEADER, b"\0"))], 0)
+            write_all(fd, [memoryview(header.ljust(HEADER, b"\0"))], 0)
             os.ftruncate(fd, HEADER + slots * size)
             return cls(path, fd, size, slots)
         except BaseException:
@@ -187,7 +187,7 @@ class Region:
             end += gap + buffer.nbytes
         placed.append(memoryview(bytes(-end % mmap.PAGESIZE)))
         try:
-            _write(self._fd, placed, HEADER + slot * self.size)
+            write_all(self._fd, placed, HEADER + slot * self.size)
         except BaseException:
             self.dig(slot)
             raise
@@ -243,7 +243,8 @@ class Region:
             os.close(self._fd)
 
 
-def _write(fd: int, buffers: Sequence[memoryview], offset: int) -> None:
+def write_all(fd: int, buffers: Sequence[memoryview], offset: int) -> None:
+    """Write buffers to a file, one behind the other from an offset on."""
     for buffer in buffers:
         left = buffer
         while left.nbytes:
