@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import multiprocessing
 import os
 import pickle
 import shutil
@@ -258,9 +259,20 @@ def test_it_outlives_the_pool() -> None:
     assert a[:11].tolist() == [2.0] + [4.0] * 9 + [3.0]
 
 
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_engines_that_are_no_children_by_fork(method: str) -> None:
+    a = parpool.share(numpy.zeros(100_000))
+    with parpool.Pool(1, context=multiprocessing.get_context(method)) as pool:
+        assert pool.apply(add, (a[5:], 1.0))[0] == "SharedArray" and a.sum() == 99_995
+        back = pool.apply(first_part, (a,))
+    pool.join()
+    a[0] = 4
+    assert back[0] == 4
+
+
 def test_what_was_shared_before_a_fork_is_one_memory_with_the_child(pool: parpool.Pool) -> None:
     a = parpool.share(numpy.zeros(10))
-    with parpool.Pool(1, context=_fork()) as forked:
+    with parpool.Pool(1, context=multiprocessing.get_context("fork")) as forked:
         forked.apply(add, (a, 1.0))
         assert a.sum() == 10
         view = forked.client[0]
@@ -269,12 +281,6 @@ def test_what_was_shared_before_a_fork_is_one_memory_with_the_child(pool: parpoo
         gc.collect()
         assert view.apply_sync(give_kept).sum() == 10, "its pages were not given back"
     forked.join()
-
-
-def _fork() -> Any:
-    import multiprocessing
-
-    return multiprocessing.get_context("fork")
 
 
 @pytest.mark.parametrize("setting", [{"PARPOOL_SHM_MAX": "0"}, {"PARPOOL_SHM_MAX": "100000"}, {"disk": ""}])

@@ -28,7 +28,7 @@ class View:
     Flags are attributes, and the defaults of every call; :meth:`set_flags` and :meth:`temp_flags` change several:
 
     - ``block``: wait for the value (default False: a call gives its :class:`~parpool.AsyncResult`).
-    - ``track``: taken, and not needed: every result tells when the arguments may be changed (:attr:`AsyncResult.sent`).
+    - ``track``: taken, and not needed: every result tells when the arguments may be changed (``result.sent``).
     - ``retries``: how often a task whose engine died may run again (default 0).
     - ``task_timeout``: seconds that a task may run (default None: any).
 
