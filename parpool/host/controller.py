@@ -12,6 +12,7 @@ import socket
 import uuid
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from time import monotonic, time
@@ -21,7 +22,7 @@ from .. import __version__
 from ..errors import ConnectionFileError
 from ..hub.open import open_store
 from ..hub.records import Store
-from ..net.address import Connection, ControllerLock, connection_from, new_keys, write, write_private
+from ..net.address import Connection, ControllerLock, connection_from, new_keys, read, write, write_private
 from ..options import ControllerSettings
 from ..shm.session import Session
 from ..wire.messages import PROTOCOL
@@ -96,11 +97,19 @@ class Controller:
         elif settings.number:
             hub = FarHub(await_hub(settings.hub), self.instance)
         elif settings.hub:
-            return FarHub(connection_from(settings.hub, "hub"), self.instance)
+            return FarHub(self._hub_elsewhere(), self.instance)
         else:
             return open_store(settings.db)
         hub.await_connection()  # who connects to a cluster may ask at once
         return hub
+
+    def _hub_elsewhere(self) -> Connection:
+        """The hub that was named: by its file, or by an address alone; the keys to that are in the cluster's folder."""
+        named = self.settings.hub
+        if named.startswith("tcp://") and "?" not in named:
+            keys = read(self.settings.folder / "hub.json", "hub", gone_too=True)
+            return replace(keys, addresses={"hub": named})
+        return connection_from(named, "hub")
 
     def run(self) -> None:
         """Serve until :meth:`end`. In the main thread."""

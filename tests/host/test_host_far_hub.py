@@ -38,7 +38,9 @@ class Site:
         self.folder = folder / "profile_default" / "clusters" / "default"
         self.processes: list[subprocess.Popen[bytes]] = []
         self.hub = self.start_hub()
-        self.controller = self.run("controller", "--hub", str(self.folder / "hub.json"), *tcp)
+        hub = self.folder / "hub.json"  # by its file, and by tcp by its address: the keys are in the folder
+        named = json.loads(hub.read_text())["addresses"]["hub"] if tcp else str(hub)
+        self.controller = self.run("controller", "--hub", named, *tcp)
         until((self.folder / "client.json").exists)
         self.engine = self.run("engine")
 
@@ -189,6 +191,13 @@ def test_it_ends_by_a_signal(site: Site) -> None:
     site.hub.send_signal(signal.SIGTERM)
     assert site.hub.wait(PATIENCE) == 0
     assert not (site.folder / "hub.json").exists()
+
+
+def test_an_address_without_its_keys(tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "parpool", "controller", "--hub", "tcp://127.0.0.1:5000"]
+    environment = os.environ | {"PARPOOL_DIR": str(tmp_path)}
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=2 * PATIENCE)
+    assert done.returncode == 1 and "hub.json" in done.stderr and "parpool hub" in done.stderr
 
 
 @pytest.mark.parametrize("open_", [to_hub, from_hub])
