@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Any
 
 from ..errors import AuthenticationError, ControllerLost
+from ..net.address import unknown_host
 from ..net.heart import Heart
 from ..net.sockets import DOWN, REFUSED, SHUT, UP, Context, Poller
 from ..net.wake import Wake
@@ -106,11 +107,14 @@ class Line:
 
     def lost(self) -> ControllerLost:
         """The error for a controller that has not come back."""
+        address = self._connection.addresses["client"]
         what = "was lost and has not come back" if self._met else "does not answer"
-        return ControllerLost(
-            f"the controller {self._of_path()}at {self._connection.addresses['client']} {what} within "
-            f"{self.patience:g} s: is it running? `parpool list` shows the clusters that are"
-        )
+        where = f"the controller {self._of_path()}at {address} {what} within {self.patience:g} s"
+        if not self._met and (host := unknown_host(address)):
+            return ControllerLost(
+                f"{where}: this machine knows no address of {host}. Start the controller with a --location that it knows"
+            )
+        return ControllerLost(f"{where}: is it running? `parpool list` shows the clusters that are")
 
     def _of_path(self) -> str:
         path = getattr(self._connection, "path", None)

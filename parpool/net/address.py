@@ -50,6 +50,7 @@ __all__ = [
     "read",
     "root",
     "running",
+    "unknown_host",
     "write",
     "write_private",
 ]
@@ -115,6 +116,15 @@ class Connection:
 _FIELDS = [each.name for each in dataclasses.fields(Connection) if each.name != "path"]
 
 Source: TypeAlias = "str | os.PathLike[str] | Mapping[str, Any] | Connection"
+
+
+def unknown_host(address: str) -> str:
+    """The host of an address by tcp, where this machine knows no address of that name; else nothing."""
+    host = address.removeprefix("tcp://").rpartition(":")[0].strip("[]") if address.startswith("tcp://") else ""
+    try:
+        return "" if not host or socket.getaddrinfo(host, None) else host
+    except (OSError, UnicodeError):
+        return host
 
 
 # Folders --------------------------------------------------------------------------------------------

@@ -375,15 +375,19 @@ def test_its_patience_ends() -> None:
     controller.close()
 
 
-def test_nobody_is_there(tmp_path: Any) -> None:
-    addresses = {name: f"ipc://{tmp_path}/{name}" for name in ("client", "heart")}
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [("ipc:///nowhere/", "parpool list"), ("tcp://no.such.invalid:5", "no address of no.such.invalid")],
+)
+def test_nobody_is_there(where: str, words: str) -> None:
+    addresses = {name: f"{where}{port}" for port, name in enumerate(("client", "heart"))}
     connection = Connection("client", "c", "p", addresses, "", "", "", 1, "host", "0", PROTOCOL, 0.0)
     far = Far(connection, 0.05, None)
     lost: list[BaseException] = []
     far.on_lost = lost.append
     while not lost:
         far.step(1.0)
-    assert isinstance(lost[0], ControllerLost) and "does not answer" in str(lost[0]) and "list" in str(lost[0])
+    assert isinstance(lost[0], ControllerLost) and "does not answer" in str(lost[0]) and words in str(lost[0])
     far.close(False)
 
 
