@@ -55,8 +55,9 @@ def pytest_configure(config: pytest.Config) -> None:
         multiprocessing.util.Finalize(None, shutil.rmtree, args=(each, True), exitpriority=-200)
 
 
-#: Folders whose tests are about processes, servers and the network, and not about what an interpreter does.
-ONCE = ("benchmarks", "cluster", "faults", "hub", "launch", "schedulers")
+#: Folders and files whose tests are about processes, servers and the network, or about the project's own files, and not
+#: about what an interpreter does.
+ONCE = ("benchmarks", "cluster", "faults", "host/test_host_far_hub.py", "house", "hub", "launch", "schedulers")
 
 
 #: Those, and files, whose tests find new orders of events still, or do not pass each time on a busy machine.
@@ -77,7 +78,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if not item.path.is_relative_to(here):
             continue
         path = item.path.relative_to(here)
-        if path.parts[0] in ONCE:
+        if path.parts[0] in ONCE or path.as_posix() in ONCE:
             item.add_marker("once")
         if path.parts[0] in TRIAL or path.as_posix() in TRIAL:
             item.add_marker("trial")

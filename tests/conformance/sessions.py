@@ -22,6 +22,8 @@ LIMIT = 40.0
 #: How the session's process and its engines come about: the start method, and whether the session is a file. Engines
 #: that are spawned import that file; where there is none, as at a prompt, they begin with an empty ``__main__``.
 WAYS = {"fork": ("fork", True), "spawn": ("spawn", True), "prompt": ("spawn", False)}
+#: As parameters: what differs between interpreters where a file is spawned, CPython's own tests look into on each.
+WAY = [pytest.param(way, marks=pytest.mark.once) if way == "spawn" else way for way in WAYS]
 
 FRAME = """\
 import parpool

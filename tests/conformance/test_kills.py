@@ -36,5 +36,6 @@ def test_terminate_with_a_long_queue() -> None:
     _passes("terminate_with_a_long_queue", "fork", 60)
 
 
+@pytest.mark.once
 def test_a_thousand_pools() -> None:
     _passes("a_thousand_pools", "fork", 150)

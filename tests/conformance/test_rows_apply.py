@@ -540,13 +540,13 @@ def test_I7_documented() -> None:
 # Where functions run, and what they see -------------------------------------------------------------
 
 
-@pytest.fixture(params=list(sessions.WAYS))
+@pytest.fixture(params=sessions.WAY)
 def play(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Any]:
     return functools.partial(sessions.play, request.param, tmp_path)
 
 
 #: Under which the engines have what the script defined before there was a pool.
-scripts_only = pytest.mark.parametrize("play", ["fork", "spawn"], indirect=True)
+scripts_only = pytest.mark.parametrize("play", [way for way in sessions.WAY if way != "prompt"], indirect=True)
 
 
 def test_importable_functions_run_against_their_own_module(rc: Client) -> None:

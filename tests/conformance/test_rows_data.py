@@ -43,7 +43,7 @@ def dview(rc: Client) -> Iterator[Any]:
         yield view
 
 
-@pytest.fixture(params=list(sessions.WAYS))
+@pytest.fixture(params=sessions.WAY)
 def play(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Any]:
     return functools.partial(sessions.play, request.param, tmp_path)
 
