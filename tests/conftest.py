@@ -209,7 +209,7 @@ def parpool_files() -> dict[str, str]:
 def of_another(folder: str) -> bool:
     """Is it the folder of another process that lives? An engine that joins late makes its own late."""
     session = sys.modules.get("parpool.shm.session")
-    if session is not None and folder in session._living:
+    if session is not None and (folder in session._living or folder in session._guarded):
         return False  # to close its lock file would drop the lock
     try:
         pid = int(Path(folder, "lock").read_text())

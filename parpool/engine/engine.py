@@ -121,7 +121,8 @@ class Engine:
 
     def _hello(self, held: list[int] | None, rests: list[tuple[int, int]], first: int = 1, last: int = 0) -> bytes:
         hostname = socket.gethostname() if self._mail.lasting else ""
-        return encode(Hello(PROTOCOL, __version__, os.getpid(), hostname, held, first, last, self._said, rests))
+        about = held, first, last, self._said, rests, self._runner.folder
+        return encode(Hello(PROTOCOL, __version__, os.getpid(), hostname, *about))
 
     def fail(self, error: BaseException) -> None:
         """Say that this engine cannot serve, because its initializer raised."""
@@ -325,9 +326,8 @@ class Engine:
             self._wire.release()
 
     def _flush_late(self) -> None:
-        count, outcomes = self._recorder.take()
-        if count:
-            self._mail.send_outcomes(count, outcomes)
+        if self._recorder.pending:
+            self._mail.send_outcomes(*self._recorder.take())
 
     def look(self) -> bool:
         """Take in what is in the socket; False where the main thread is at it, and will do so."""

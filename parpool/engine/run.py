@@ -61,6 +61,8 @@ class Runner:
         if self._shared is not None and folder is None:
             self._shared.prepare()
         self._for_all = bool(folder)  # else for those who say that they see it
+        #: of the memory that it shares, where that is its own
+        self.folder = self._shared.folder if self._shared is not None and folder is None else ""
         self._kind = 0
         self._leases = Leases()
         self._taken: tuple[str, int, int] | None = None  #: the shared memory that the arguments lie in

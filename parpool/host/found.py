@@ -101,6 +101,11 @@ class LostAndFound:
                 return
             _drop(self._reports.pop(id))
 
+    def drop(self, client: int) -> None:
+        """A client, by its number, has submitted again all that it waits for: it has heard of the rest."""
+        for id in [id for id in self._reports if id >> SHIFT == client]:
+            _drop(self._reports.pop(id))
+
     def recognise(self, door: Door, tasks: list[Task]) -> list[Task]:
         """Of tasks that a client submits again, those that must be scheduled."""
         alive = self._station.scheduler.tasks

@@ -11,10 +11,11 @@ from ..errors import SerializationError
 from ..wire.failure import pack_failure
 from ..wire.requests import Came, Definition, Fellow, Gone
 from .doors import Door, Hall
+from .estates import Estates
 from .found import LostAndFound
 from .greetings import Greetings
 from .host import Host
-from .members import Member
+from .members import Death, Member
 from .ports import Ports
 
 
@@ -39,9 +40,20 @@ class Lobby(Host):
         self.on_moving: Callable[[list[int]], None] = lambda ids: None
         #: what clients are to be told
         self.on_news: Callable[[Any], None] = lambda message: None
+        self.estates = Estates()
         super().__init__(*args, **options)
         self.on_change = self._tell_of_engines
         self.hall = Hall(self.to_client)
+
+    def step(self, timeout: float | None) -> None:
+        """One round."""
+        super().step(timeout)
+        self.estates.look()
+
+    def close(self) -> None:
+        """Close the sockets and remove the folder."""
+        super().close()
+        self.estates.close()
 
     def to_client(self, address: bytes, header: bytes, frames: Sequence[bytes] = ()) -> None:
         """Send a message to a client, if it is there."""
@@ -101,6 +113,29 @@ class Lobby(Host):
         """No client will use these functions again."""
         needed = {task.function for task in self.scheduler.tasks.values()} if keys else set()
         self.blobs.drop([key for key in keys if key not in needed], self.members)
+
+    # -- engines that end -------------------------------------------------------------------------------------
+
+    def _lose(self, gone: list[str], silent: bool = False) -> None:
+        lost = [member for uid in gone if (member := self.members.by_address.get(uid.encode())) is not None]
+        super()._lose(gone, silent)
+        for member in lost:
+            self.estates.leave(member)
+
+    def _mourn(self, death: Death) -> None:
+        # What is found in its recorder may speak of its memory, as its messages do.
+        self.hall.source = source = death.member.receipts.last_words() if death.reports else None
+        try:
+            super()._mourn(death)
+        finally:
+            self.hall.source = None
+            if source is not None:
+                source.taken()
+
+    def _held_by(self, uid: str) -> list[int]:
+        member = self.members.by_address.get(uid.encode())
+        engine = None if member is None else self.scheduler.engines.get(member.id)
+        return [] if engine is None else list(engine.held)
 
     def _fellow(self, member: Member) -> Fellow:
         near = self.session.folder if member.lane is not None else ""

@@ -108,6 +108,7 @@ class Questions:
         """A client of the controller before this has submitted again all that it still waits for. What the store
         takes for pending besides has ended, and nobody has written down how."""
         self._resumed.add(door.name)
+        self._controller.station.lost_and_found.drop(door.number)
         self.look()
         if self._controller.settings.schedulers > 1:
             return  # what is pending may be with another one

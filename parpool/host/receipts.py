@@ -69,6 +69,15 @@ class Receipts:
             self._settled += 1
             del self._known[self._settled]
 
+    def last_words(self) -> Source | None:
+        """What was found of it after its end, as a message; None where it has never said what it has."""
+        return None if self.next is None else self.read(self.next)
+
+    @property
+    def all_arrived(self) -> bool:
+        """Has everything arrived that was read?"""
+        return not self._known
+
     @property
     def settled(self) -> int:
         """Up to this number everything has arrived."""

@@ -235,7 +235,7 @@ class Station(Lobby):
             return
         super()._welcome(member, hello)
         if member.id in self.scheduler.engines:
-            self._draw_near(member)
+            self._draw_near(member, hello)
             self.journal.joined(member.id, member.uid, member.pid, member.hostname)
             log.info("engine %d is %s, pid %d on %s", member.id, member.uid, member.pid, member.hostname)
 
@@ -269,7 +269,7 @@ class Station(Lobby):
             member.given_up = frozenset()
             mine = [id for id in hello.held if id not in tasks]
             self.lost_and_found.claim(member.id, mine, {id: item for id, item in hello.rests if id in mine})
-        self._draw_near(member)
+        self._draw_near(member, hello)
         self._perform(self.scheduler.engine_returned(member.id, hello.held, monotonic(), hello.rests))
         if self.scheduler.engines[member.id].stopped:
             self._wires.send(member, encode(Stop()))  # it may not have heard
@@ -280,12 +280,13 @@ class Station(Lobby):
         member.sent, member.unsure, member.said = 0, True, hello.said
         self._wires.send(member, encode(Begin(hello.said)))
 
-    def _draw_near(self, member: Member) -> None:
+    def _draw_near(self, member: Member, hello: Hello) -> None:
         """An engine on this machine has a lane, and a process that can be watched."""
         self._wires.join(self.members.by_address)
         if member.lane is not None and member.lane.pid:
             member.pid, member.recorder = member.lane.pid, self.session.path(member.uid)
             self.members.deaths.watch(member.uid, member.pid)
+            self.estates.guard(member, hello.memory)
 
     def _heed_return(self, uid: bytes) -> None:
         self._asked.pop(uid, None)
@@ -378,11 +379,6 @@ class Station(Lobby):
         # What an engine has begun does not run again though its client has not heard yet how it ended.
         ends = ((task.id, task.first if task.id in alive else task.count) for task in held if task.id >> SHIFT)
         self.journal.over(id, {task: end for task, end in ends if end})
-
-    def _held_by(self, uid: str) -> list[int]:
-        member = self.members.by_address.get(uid.encode())
-        engine = None if member is None else self.scheduler.engines.get(member.id)
-        return [] if engine is None else list(engine.held)
 
     def _kill(self, uid: str) -> None:
         member = self.members.by_address.get(uid.encode())

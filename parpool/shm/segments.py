@@ -109,6 +109,11 @@ class Segments:
         """From how many bytes on a buffer is worth a slot; None: nothing can be had."""
         return None if self._closed else self.settings.threshold
 
+    @property
+    def folder(self) -> str:
+        """Where the regions lie; empty where there are none yet."""
+        return self._folder or ""
+
     def prepare(self) -> None:
         """Make the folder now."""
         with self._lock:
@@ -271,9 +276,10 @@ class Segments:
     def close(self, patience: float = 0.0) -> None:
         """Remove the files. What is still in use elsewhere stays valid there.
 
-        ``patience``: seconds that what was sent has to be taken.
+        ``patience``: seconds that what was sent has to be taken, unless somebody else sees to that.
         """
-        deadline = monotonic() + patience
+        guarded = self._session is not None and self._session.is_guarded
+        deadline = monotonic() + (0.0 if guarded else patience)
         while monotonic() < deadline and any(map(_is_awaited, self._all_busy())):
             sleep(0.005)
         with self._lock:
@@ -283,10 +289,11 @@ class Segments:
             self._shrink(0)  # the mappings may live on in processes that were forked from this one
             for each in (self._holes, self._free, self._busy):
                 each.clear()
-        for one in regions:
-            one.unlink()
-        if self._session is not None:
-            self._session.close()
+        if self._session is None:
+            for one in regions:
+                one.unlink()
+        else:
+            self._session.close()  # and all that is in it, unless it is guarded
 
     def abandon(self) -> None:
         """Remove the folder, where it is this process's own: the process ends now, wherever its threads are."""

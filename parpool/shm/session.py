@@ -3,6 +3,9 @@
 Each folder holds a lock file. The lock is a POSIX record lock, which belongs to one process and ends with it, however
 it ends; children do not inherit it. So whoever makes the next session can tell the folders of the dead, and removes
 them.
+
+The maker has a lock on the first byte. Others may have one on the second, which they share: what lies in the folder is
+needed after the death of its maker, too. Whoever is the last to let go removes it.
 """
 
 from __future__ import annotations
@@ -127,19 +130,74 @@ class Session:
         """Was it made by this process, and not by the one that this was forked from?"""
         return self._pid == os.getpid()
 
+    @property
+    def is_guarded(self) -> bool:
+        """Does another process need what is in the folder?"""
+        if self._lock < 0 or not self.is_own:
+            return False
+        if not _take_all(self._lock):
+            return True
+        _leave_rest(self._lock)
+        return False
+
     def close(self) -> None:
-        """Remove the folder. Does nothing the second time, or in a process forked from the maker's."""
+        """Remove the folder, or leave that to whoever guards it.
+
+        Does nothing the second time, or in a process forked from the maker's.
+        """
         lock, self._lock = self._lock, -1
         if lock < 0:
             return
-        if os.getpid() == self._pid:
-            _remove(self.folder)
+        guarded = os.getpid() == self._pid and not _remove_if_alone(self.folder, lock)
         os.close(lock)
         _living.pop(self.folder, None)
+        if guarded:
+            _sweep_folder(Path(self.folder))  # they may have let go at the same time
+
+
+class Guard:
+    """Keeps the folder of another process's session, also when that process has died.
+
+    Raises OSError where there is no such folder, or where it is not this user's alone.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        found = os.lstat(folder)
+        private = stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o077 and found.st_uid == os.getuid()
+        if not private or not os.path.basename(folder).startswith(PREFIX) or folder in _living:
+            raise PermissionError(errno.EACCES, "it is no session of another process of this user", folder)
+        with _alone:
+            if folder not in _guarded:
+                lock = os.open(os.path.join(folder, "lock"), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+                try:
+                    _share_lock(lock)
+                except BaseException:
+                    os.close(lock)
+                    raise
+                _guarded[folder] = [lock, 0]
+            _guarded[folder][1] += 1
+
+    def release(self) -> None:
+        """Keep it no longer: it is removed where its maker has died, and nobody else guards it."""
+        with _alone:
+            kept = _guarded.get(self.folder)
+            if kept is None:
+                return
+            kept[1] -= 1
+            if kept[1]:
+                return
+            del _guarded[self.folder]
+            alone = _remove_if_alone(self.folder, kept[0])
+            os.close(kept[0])
+            if not alone:
+                _sweep_folder(Path(self.folder))  # its maker may have let go at the same time
 
 
 #: This process's sessions by folder. Its own locks do not keep it out, and to close such a file would drop the lock.
 _living: dict[str, Session] = {}
+#: The folders that it guards: the file descriptor of each lock, and how many guards there are.
+_guarded: dict[str, list[int]] = {}
 #: One thread of this process makes or sweeps at a time: a lock does not keep out the other threads of its process.
 _alone = threading.Lock()
 
@@ -155,6 +213,7 @@ def _after_fork() -> None:
     global _alone
     _alone = threading.Lock()
     _living.clear()
+    _guarded.clear()
 
 
 if hasattr(os, "register_at_fork"):
@@ -175,26 +234,34 @@ def _sweep(root: str) -> None:
     except OSError:
         return
     for name in names:
-        folder = Path(root, name)
-        if str(folder) in _living:
-            continue
-        try:
-            if folder.stat().st_uid != os.getuid():
-                continue
-            lock = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            _remove_unfinished(folder)
-            continue
-        except (OSError, AttributeError):
-            continue  # not ours, or this is Windows
-        try:
-            _take_lock(lock)
-        except OSError:
-            continue  # its maker lives
-        else:
-            _remove(folder)
-        finally:
-            os.close(lock)
+        _sweep_folder(Path(root, name))
+
+
+def _sweep_folder(folder: Path) -> None:
+    """Remove the folder of a session, where its maker has died and nobody guards it."""
+    if str(folder) in _living or str(folder) in _guarded:
+        return
+    try:
+        if folder.stat().st_uid != os.getuid():
+            return
+        lock = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        _remove_unfinished(folder)
+        return
+    except (OSError, AttributeError):
+        return  # not ours, or this is Windows
+    try:
+        _remove_if_alone(folder, lock)
+    finally:
+        os.close(lock)
+
+
+def _remove_if_alone(folder: str | Path, lock: int) -> bool:
+    """Remove a folder to whose lock this process has a file descriptor; False where another one has a lock on it."""
+    if not _take_all(lock):
+        return False
+    _remove(folder)
+    return True
 
 
 def _remove(folder: str | Path) -> None:
@@ -223,9 +290,35 @@ def _is_taken(lock: int, folder: str) -> bool:
 
 
 def _take_lock(fd: int) -> None:
-    """Lock the file, or raise OSError at once where another process holds it."""
+    """Lock the file as its maker, or raise OSError at once where another process does, or sweeps."""
+    _lock_part(fd, "LOCK_EX", 1, 0)
+
+
+def _share_lock(fd: int) -> None:
+    """Lock the file as one that guards it, or raise OSError at once where another process sweeps."""
+    _lock_part(fd, "LOCK_SH", 1, 1)
+
+
+def _take_all(fd: int) -> bool:
+    """Lock all of the file; False at once where another process has a lock on it."""
+    try:
+        _lock_part(fd, "LOCK_EX", 0, 0)
+        return True
+    except OSError:
+        return False
+
+
+def _leave_rest(fd: int) -> None:
+    """Keep of the lock on all of the file that of its maker."""
+    with suppress(ImportError, OSError):
+        import fcntl
+
+        fcntl.lockf(fd, fcntl.LOCK_UN, 0, 1)
+
+
+def _lock_part(fd: int, how: str, length: int, start: int) -> None:
     try:
         import fcntl
     except ImportError:  # Windows: an open file cannot be removed there, which is lock enough
         return
-    fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.lockf(fd, getattr(fcntl, how) | fcntl.LOCK_NB, length, start)

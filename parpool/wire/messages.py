@@ -124,6 +124,7 @@ class Hello(msgspec.Struct, array_like=True, tag=10):
     said: int = 0  #: how often it has said this
     #: of those that it holds and has given back in part, the first item that it will not begin
     rests: list[tuple[int, int]] = []
+    memory: str = ""  #: the folder of the memory that it shares, where that is its own
 
 
 class Done(msgspec.Struct, array_like=True, tag=11):

@@ -108,3 +108,19 @@ def divide(one: int, other: int) -> float:
 def length_of(data: Any) -> int:
     """How long it is."""
     return len(data)
+
+
+def large_when_let_go(path: str, number: int) -> Any:
+    """The same, and something large comes of it."""
+    wait_for(path, number)
+    return bytes([number]) * 3_000_000
+
+
+def large(number: int) -> Any:
+    """Something large."""
+    return bytes([number]) * 3_000_000
+
+
+def end_of_engine() -> None:
+    """As the kernel ends a process."""
+    os.kill(os.getpid(), 9)
