@@ -71,6 +71,8 @@ class Deeds:
         number = 0
         if member.sent is not None:
             number = member.sent = member.sent + 1
+            if number == 1:
+                member.proof = tasks[0].id
         header = encode(Work(calls, functions, forget, fresh, number))  # type: ignore[arg-type]
         self._wires.send(member, header, frames, fresh)
 

@@ -52,6 +52,7 @@ class Member:
         "receipts",
         "sent",
         "unsure",
+        "proof",
         "given_up",
         "hello",
         "said",
@@ -76,7 +77,8 @@ class Member:
         self.said: int | None = 0  #: the last hello that it was told to begin after; None: there was none yet
         self.hello: messages.Hello | None = None  #: what it has said, and is still to be borne out by reports
         self.given_up: frozenset[int] = frozenset()  #: tasks that it held when it was taken for lost
-        self.unsure = False  #: may it be that it has not heard that?
+        self.unsure = False  #: may it be that it has not read that yet?
+        self.proof = -1  #: the first task that it was sent since: what it says of this shows that it has
         self.by_lane = False  #: may the next message take the lane, though the engine holds something?
 
 

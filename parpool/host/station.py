@@ -277,7 +277,7 @@ class Station(Lobby):
 
     def _begin(self, member: Member, hello: Hello) -> None:
         """From here on it takes what it is sent; nothing that was sent before."""
-        member.sent, member.unsure, member.said = 0, True, hello.said
+        member.sent, member.unsure, member.said, member.proof = 0, True, hello.said, -1
         self._wires.send(member, encode(Begin(hello.said)))
 
     def _draw_near(self, member: Member, hello: Hello) -> None:
@@ -308,7 +308,8 @@ class Station(Lobby):
     def _done(self, member: Member, content: Done, frames: list[bytes]) -> None:
         source = member.receipts.read(content.number)
         if source is not None or not content.number:  # one that does not number them can lose them
-            member.unsure = False
+            if member.unsure:  # what it was in the middle of ends also while that waits in its socket
+                member.unsure = all(outcome.id != member.proof for outcome in content.outcomes)
             self.hall.source = source
             try:
                 super()._done(member, content, frames)
@@ -335,6 +336,7 @@ class Station(Lobby):
     def _given_back(self, member: Member, answer: GivenBack) -> None:
         if answer.said != member.said:
             return  # its hello has told of this, or will
+        member.unsure = False  # before it has read that, it gives nothing back
         self._note_cuts(member, answer.rests)
         super()._given_back(member, answer)
 

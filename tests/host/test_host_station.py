@@ -11,6 +11,7 @@ from stage import ELSEWHERE, MISSES, Client, Engine, Stage
 
 from parpool import __version__
 from parpool import status as codes
+from parpool.net import lane
 from parpool.net.sockets import Context, have_ipc
 from parpool.wire import messages, requests
 from parpool.wire.messages import (
@@ -27,6 +28,7 @@ from parpool.wire.messages import (
     encode,
 )
 from parpool.wire.requests import (
+    SHIFT,
     Came,
     ClientHello,
     Delivery,
@@ -75,6 +77,33 @@ def test_an_engine_need_not_wait_for_a_beat_when_it_has_sent_much(stage: Stage) 
         engine.done(number, id)
         client.say(Got(client.hears(Delivery).number))
     assert engine.told(Noted).number >= 20
+
+
+@pytest.mark.skipif(not lane.have_lanes(), reason="no lanes")
+def test_tasks_do_not_overtake_what_an_engine_has_not_read_yet(stage: Stage) -> None:
+    """It was told to begin while it was in a task; the lane is read first, and what comes too early is not taken."""
+    client, engine = stage.client(), Engine(stage, "engine-a")
+    near = lane.join(stage.ports.lane_path, "engine-a")
+    assert near is not None
+    running, second, third = (client.number << SHIFT | count for count in (1, 2, 3))
+    engine.hello(held=[running], said=1)
+    client.hears(Came)
+    assert client.submit(1, again=True) == [running]
+    stage.steps()
+    engine.done(1, running)
+    client.hears(Delivery)
+    assert client.submit(2) == [second]
+    stage.steps()
+    assert near.receive() is None
+    begin, work = engine.work(Begin), engine.work()
+    assert begin.said == 1 and [call.id for call in work.calls] == [second]
+    engine.done(2, second)
+    client.hears(Delivery)
+    client.submit(3)
+    stage.steps()
+    message = near.receive()  # from here on both know where they are
+    assert message is not None and [call.id for call in messages.to_engine(message).calls] == [third]
+    near.close()
 
 
 def test_another_version_is_refused_on_both_sides(stage: Stage) -> None:
