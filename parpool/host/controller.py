@@ -43,9 +43,15 @@ resource: Any = importlib.import_module("resource") if os.name == "posix" else N
 
 class Controller:
     """One controller, or one of its schedulers. Raises ConnectionFileError where the cluster has one, OSError where a
-    port is taken. ``keep`` looks after the processes of the other schedulers, where there are some."""
+    port is taken. ``keep`` looks after the processes of the other schedulers, where there are some. ``on_made`` is called
+    before anybody can know of it: from there on it can be told to end."""
 
-    def __init__(self, settings: ControllerSettings, keep: Keep | None = None) -> None:
+    def __init__(
+        self,
+        settings: ControllerSettings,
+        keep: Keep | None = None,
+        on_made: Callable[[Controller], None] = lambda controller: None,
+    ) -> None:
         self.settings = settings
         self.instance = uuid.uuid4().hex
         self.started = time()
@@ -87,7 +93,9 @@ class Controller:
             station.follow(past)
             self.left = LeftBehind(self, past)
             undo.callback(self._remove_files)
-            self._write_files(session)
+            others = self.siblings.wait() if self.siblings is not None else []
+            on_made(self)
+            self._write_files(session, others)
             self._undo = undo.pop_all()
 
     def _open_hub(self) -> Store:
@@ -196,14 +204,13 @@ class Controller:
             keys[name + "public"], keys[name + "secret"] = new_keys()
         return {"keys": keys, "session": "", "ports": {}}
 
-    def _write_files(self, session: Session) -> None:
+    def _write_files(self, session: Session, others: list[Any]) -> None:
         settings, keys, addresses = self.settings, self.keys, dict(self.station.ports.addresses)
         ports = {}
         if settings.ip:
             ports = {name: int(address.rpartition(":")[2]) for name, address in addresses.items()}
             host = settings.location or _reachable(settings.ip)
             addresses = {name: f"tcp://{host}:{port}" for name, port in ports.items()}
-        others = self.siblings.wait() if self.siblings is not None else []
         count = settings.schedulers
         state = {"keys": keys, "session": session.folder, "ports": ports, "schedulers": count}
         write_private(settings.folder / STATE, json.dumps(state, indent=1).encode())
@@ -266,7 +273,12 @@ def main(settings: ControllerSettings, keep: Keep | None = None) -> None:
     for each in (signal.SIGTERM, signal.SIGINT):  # first: others may know of it as soon as its files are there
         signal.signal(each, stop)
     _raise_limit()
-    controller = Controller(settings, keep)
+
+    def made(it: Controller) -> None:
+        nonlocal controller
+        controller = it
+
+    controller = Controller(settings, keep, made)
     # What is here now stays, and tasks make no cycles: to go through a million of them again and again would be for
     # nothing, and everybody would wait.
     gc.collect()

@@ -19,8 +19,10 @@ from stage import Client, Engine
 
 import parpool
 from parpool import ConnectionFileError, ParpoolError, __version__
+from parpool.host.controller import Controller
 from parpool.net.address import read
 from parpool.net.sockets import have_ipc
+from parpool.options import ControllerSettings
 from parpool.wire.messages import PROTOCOL, Die, encode
 from parpool.wire.requests import Over
 
@@ -196,6 +198,16 @@ def test_everybody_is_told(tmp_path: Path) -> None:
     assert len(told) == 2
     client.close()
     engine.close()
+
+
+def test_it_is_told_to_end_as_it_tells_that_it_is_there(tmp_path: Path) -> None:
+    """It ends as any other: nobody is to find what it has left."""
+    settings = ControllerSettings(tmp_path)
+    controller = Controller(settings, on_made=lambda made: made.told_to_end("enough"))
+    assert names(tmp_path) >= {"client.json", "controller.json"}
+    controller.run()
+    controller.close()
+    assert not names(tmp_path) & {"client.json", "engine.json", "controller.json", "journal.0"}
 
 
 def test_it_runs_until_it_is_told_to_end(tmp_path: Path) -> None:
