@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 
 import parpool
-from parpool.shm import memory, region
+from parpool.shm import files, memory
 
 numpy = pytest.importorskip("numpy")
-pytestmark = pytest.mark.skipif(not region.possible or not os.path.isdir("/dev/shm"), reason="needs /dev/shm")
+pytestmark = pytest.mark.skipif(not files.possible or not os.path.isdir("/dev/shm"), reason="needs /dev/shm")
 
 kept: list[Any] = []
 
@@ -75,14 +75,14 @@ def make_there(n: int) -> Any:
     return made
 
 
-def files() -> list[str]:
+def shared_files() -> list[str]:
     """The files of shared memory that there are."""
     return [str(path) for path in Path(os.environ["PARPOOL_RUNTIME_DIR"]).glob("parpool-*/shared-*")]
 
 
 def test_what_an_engine_writes_is_seen_here_and_by_the_others(pool: parpool.Pool) -> None:
     a = parpool.share(numpy.zeros((100, 200)))
-    assert a.shared and len(files()) == 1
+    assert a.shared and len(shared_files()) == 1
     assert pool.apply(add, (a, 2.0)) == ("SharedArray", (100, 200), True, True)
     assert a.min() == a.max() == 2
     a[5] = 0
@@ -193,13 +193,13 @@ def test_it_ends_with_the_last_view_and_gives_its_memory_back(pool: parpool.Pool
     assert pool.client[:].apply_sync(total, a) == [2e6] * 2  # which both have mapped from here on
     del a
     gc.collect()
-    assert len(files()) == 1
-    (path,) = files()
+    assert len(shared_files()) == 1
+    (path,) = shared_files()
     watcher = os.open(path, os.O_RDONLY)
     try:
         del view
         gc.collect()
-        assert not files()
+        assert not shared_files()
         assert os.fstat(watcher).st_blocks * 512 < 100_000, "though engines keep it mapped"
     finally:
         os.close(watcher)
@@ -212,7 +212,7 @@ def test_engines_keep_what_they_have(pool: parpool.Pool) -> None:
     a[0] = 7
     del a
     gc.collect()
-    assert not files()
+    assert not shared_files()
     back = view.apply_sync(give_kept)
     assert back[0] == 7 and back.sum() == numpy.arange(100_000.0).sum() + 7
     view.apply_sync(drop)
@@ -227,19 +227,19 @@ def test_what_only_the_call_has_lives_as_long_as_it(pool: parpool.Pool) -> None:
     assert pool.apply(total, (parpool.share(numpy.ones(10_000))[1:],)) == 9999
     del result, results
     gc.collect()
-    assert not files()
+    assert not shared_files()
 
 
 def test_what_an_engine_makes_comes_as_a_copy(pool: parpool.Pool) -> None:
     back = pool.apply(make_there, (50_000,))
     assert back.sum() == 150_000 and type(back) is numpy.ndarray
-    assert not files()
+    assert not shared_files()
 
 
 def test_unshared_it_travels_as_a_copy(pool: parpool.Pool) -> None:
     with parpool.share(numpy.ones(1000)) as a:
         assert pool.apply(add, (a, 1.0))[-1]
-    assert not files() and not a.shared and a.sum() == 2000
+    assert not shared_files() and not a.shared and a.sum() == 2000
     assert pool.apply(total, (a,)) == 2000
     pool.apply(lambda x: x.__setitem__(0, 5), (a,))
     assert a[0] == 2

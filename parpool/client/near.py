@@ -14,8 +14,9 @@ from typing import Any
 from ..core.state import Task
 from ..net.loop import Baton
 from ..options import SegmentSettings
+from ..shm.files import ROOT
 from ..shm.leases import Leases
-from ..shm.segments import ROOT, Segments
+from ..shm.segments import Segments
 from ..wire.envelope import Take, any_in, received
 from ..wire.messages import SHARED
 from ..wire.requests import Delivery

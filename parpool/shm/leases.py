@@ -10,6 +10,7 @@ from pickle import PickleBuffer
 from typing import Any
 
 from ..errors import SerializationError
+from .kinds import open_region
 from .region import Region
 
 KEPT = 256  #: regions that stay mapped
@@ -71,7 +72,7 @@ class Leases:
             self._drop(list(self._regions)[: KEPT // 2])
         else:
             self._drop([old for old in self._regions if not os.path.exists(old)])  # of senders that have ended
-        region = self._regions[path] = Region.open(path)
+        region = self._regions[path] = open_region(path)
         return region
 
     def _drop(self, paths: Sequence[str]) -> None:

@@ -26,9 +26,10 @@ from typing import Any
 
 from ..errors import EngineStartError
 from ..options import SegmentSettings
-from . import region
+from . import files
+from .files import ROOT
 from .leases import gone
-from .segments import ROOT
+from .region import write_all
 from .session import Session
 
 try:
@@ -52,10 +53,10 @@ class Memory:
         self.maker = 0  #: the process that has made it; 0: another one
         self.removed = False
         self.forked = False  #: processes that were forked have it, too, and no lock
-        self._fd = fd
         self._users = 0
         self._map = mmap.mmap(fd, HEADER + size)
         self._kind: Any = ctypes.c_ubyte * size
+        self._fd = fd  # here, and no earlier: until then it is closed by who has opened it
 
     def block(self) -> Any:
         """Its bytes, as an object with a buffer. When it dies, and all that was made of it, this use has ended."""
@@ -136,7 +137,7 @@ def make(size: int, content: memoryview | None = None) -> Any:
     """
     global _making
     most = SegmentSettings.from_environment().most
-    if not region.possible or size <= 0 or size > most:
+    if not files.possible or size <= 0 or size > most:
         return None
     with _lock:
         if size + sum(each.size for each in _mine) > most:
@@ -167,7 +168,7 @@ def _make(path: str, size: int, content: memoryview | None) -> Memory:
             os.posix_fallocate(fd, 0, whole)
         else:
             # Of new memory this is the cheapest: nothing is made zero first, and no page is a fault.
-            region.write_all(fd, [content, memoryview(bytes(whole - HEADER - size))], HEADER)
+            write_all(fd, [content, memoryview(bytes(whole - HEADER - size))], HEADER)
         os.pwrite(fd, _about.pack(MAGIC, size), 0)
         return Memory(path, fd, size)
     except BaseException:
@@ -203,7 +204,7 @@ def attach(path: str) -> Any:
 
 
 def _open(path: str) -> Memory:
-    if not region.possible:
+    if not files.possible:
         raise OSError("this system has none")
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:

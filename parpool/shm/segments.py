@@ -23,11 +23,11 @@ from typing import Any, NamedTuple
 
 from ..errors import EngineStartError
 from ..options import SegmentSettings
-from . import region
+from .kinds import kind_for, possible
+from .named import remove as remove_region
 from .region import Region
 from .session import Session
 
-ROOT = "/dev/shm"  #: where files are memory
 ALIGN = 64  #: bytes on whose multiples buffers begin
 TRIES = 16  #: slots that are looked at for one that has become free, before another is made
 PREFIX = "memory-"  #: of the names of regions' files
@@ -102,7 +102,8 @@ class Segments:
         self._busy: dict[int, deque[_Slot]] = {}  #: the one that was filled first is the first
         self.reserved = 0  #: bytes of all slots that are no holes
         self.idle = 0  #: bytes of those that are free
-        self._closed = not region.possible or not settings.most or not _is_memory(folder)
+        self._kind = None if folder is None else kind_for(folder)
+        self._closed = not settings.most or (folder is not None and self._kind is None) or not possible()
 
     @property
     def threshold(self) -> int | None:
@@ -187,7 +188,8 @@ class Segments:
         holes = self._holes.setdefault(size, [])
         if not holes:
             try:
-                made = Region.make(os.path.join(self._place(), f"{self._name}{next(self._numbers)}"), size)
+                folder, kind = self._place()
+                made = kind.make(os.path.join(folder, f"{self._name}{next(self._numbers)}"), size)
             except (OSError, ValueError, OverflowError):  # the disk, the limits of files, or of address space
                 return None
             except EngineStartError:  # there is no folder to be had
@@ -197,14 +199,15 @@ class Segments:
             holes += [_Slot(made, number) for number in reversed(range(made.slots))]
         return holes.pop()
 
-    def _place(self) -> str:
-        """The folder of the regions."""
+    def _place(self) -> tuple[str, type[Region]]:
+        """The folder of the regions, and which kind they are of."""
         if self._folder is None:
             self._session = Session()
             self._folder = self._session.folder
-            if not _is_memory(self._folder):
-                raise EngineStartError("no folder in memory")
-        return self._folder
+            self._kind = kind_for(self._folder)
+        if self._kind is None:
+            raise EngineStartError("there is no folder in which there can be shared memory")
+        return self._folder, self._kind
 
     def _look(self, size: int, tries: int, thorough: bool = False) -> None:
         """Find slots that have become free, among so many of those that were filled first.
@@ -252,10 +255,17 @@ class Segments:
             self._dig(slot)
 
     def _dig(self, slot: _Slot) -> None:
-        slot.region.dig(slot.number)
+        region = slot.region
+        region.dig(slot.number)
         self.reserved -= slot.reserved
         slot.reserved = 0
-        self._holes.setdefault(slot.region.size, []).append(slot)
+        holes = self._holes.setdefault(region.size, [])
+        holes.append(slot)
+        if not region.by_slots and sum([each.region is region for each in holes]) == region.slots:
+            self._holes[region.size] = [each for each in holes if each.region is not region]
+            if region in self._regions:  # else it is being closed
+                self._regions.remove(region)
+                region.unlink()
 
     # -- the rest ---------------------------------------------------------------------------------------------
 
@@ -332,14 +342,9 @@ def _is_free(slot: _Slot) -> bool:
     return slot.over >= slot.generation and slot.region.reclaim(slot.number)
 
 
-def _is_memory(folder: str | None) -> bool:
-    return folder is None or folder.startswith(ROOT + "/")
-
-
 def remove(folder: str, name: str) -> None:
     """Remove the regions of a process that has ended."""
     with suppress(OSError):
         for entry in os.scandir(folder):
             if entry.name.startswith(f"{PREFIX}{name}-"):
-                with suppress(OSError):
-                    os.unlink(entry.path)
+                remove_region(entry.path)

@@ -22,6 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import EngineStartError
+from .named import remove as remove_region
 
 PREFIX = "parpool-"
 VARIABLE = "PARPOOL_RUNTIME_DIR"  #: names the folder of sessions
@@ -267,7 +268,9 @@ def _remove_if_alone(folder: str | Path, lock: int) -> bool:
 def _remove(folder: str | Path) -> None:
     """Remove a session's folder, and its lock last: whoever is killed in between leaves one that can be swept."""
     for path in Path(folder).glob("*"):
-        if path.name != "lock":
+        if path.name.startswith("memory-"):
+            remove_region(str(path))
+        elif path.name != "lock":
             with suppress(OSError):
                 path.unlink()
     shutil.rmtree(folder, ignore_errors=True)

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 import parpool
-from parpool.shm import region
+from parpool.shm import files
 
 numpy = pytest.importorskip("numpy")
-pytestmark = pytest.mark.skipif(not region.possible or not os.path.isdir("/dev/shm"), reason="needs /dev/shm")
+pytestmark = pytest.mark.skipif(not files.possible or not os.path.isdir("/dev/shm"), reason="needs /dev/shm")
 
 N = 100_000
 kept: list[Any] = []

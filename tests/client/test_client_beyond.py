@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import parpool
-from parpool.shm import region
+from parpool.shm import files
 from parpool.wire import envelope
 
 numpy = pytest.importorskip("numpy")
@@ -38,7 +38,7 @@ def free_memory() -> int:
 
 
 @pytest.mark.once
-@pytest.mark.skipif(not region.possible or free_memory() < 14 * GIB, reason="needs 14 GiB of memory and of /dev/shm")
+@pytest.mark.skipif(not files.possible or free_memory() < 14 * GIB, reason="needs 14 GiB of memory and of /dev/shm")
 def test_more_than_4_gib_each_way() -> None:
     size = 4 * GIB + GIB // 4
     with parpool.Pool(1) as pool:

@@ -12,10 +12,10 @@ import pytest
 from real_cluster import RealCluster, real_cluster, until
 
 import parpool
-from parpool.shm import region
+from parpool.shm import files
 
 numpy = pytest.importorskip("numpy")
-pytestmark = pytest.mark.skipif(not region.possible or not os.path.isdir("/dev/shm"), reason="needs /dev/shm")
+pytestmark = pytest.mark.skipif(not files.possible or not os.path.isdir("/dev/shm"), reason="needs /dev/shm")
 
 N = 200_000
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import parpool
-from parpool.shm import region
+from parpool.shm import files
 
 numpy = pytest.importorskip("numpy")
 
@@ -94,7 +94,7 @@ def test_items_of_a_map_may_be_changed_once_all_are_sent(pool: parpool.Pool, bus
     assert result.sent and result.wait_on_send(0)
 
 
-needs_memory = pytest.mark.skipif(not region.possible or not os.path.isdir("/dev/shm"), reason="needs /dev/shm")
+needs_memory = pytest.mark.skipif(not files.possible or not os.path.isdir("/dev/shm"), reason="needs /dev/shm")
 
 
 @needs_memory

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import errno
-import multiprocessing
 import os
-import resource
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from multiprocessing.connection import Connection
 from typing import Any
 
 import pytest
+from receivers import Child, children
 
 from parpool.errors import SerializationError
 from parpool.options import SegmentSettings
-from parpool.shm import region
+from parpool.shm import files
+from parpool.shm.files import ROOT
 from parpool.shm.leases import Leases
-from parpool.shm.segments import ROOT, Hold, Segments, remove, slot_size
+from parpool.shm.segments import Hold, Segments, slot_size
 from parpool.shm.session import Session
 
-pytestmark = pytest.mark.skipif(not region.possible or not os.path.isdir(ROOT), reason="needs /dev/shm")
+__all__ = ["children"]
+
+pytestmark = pytest.mark.skipif(not files.possible or not os.path.isdir(ROOT), reason="needs /dev/shm")
 
 SIZE = 300_000
 DATA = bytes(range(256)) * (SIZE // 256)
@@ -50,83 +50,6 @@ def put(segments: Segments, data: bytes = DATA, lent: bool = False) -> tuple[Any
     return parcel.hold(b"message"), (path, slot, generation, len(data))
 
 
-def receiver(pipe: Connection) -> None:
-    """Does what it is told: takes, reads, writes, drops."""
-    leases, held = Leases(), {}
-    with suppress(EOFError):
-        obey(pipe, leases, held)
-
-
-def obey(pipe: Connection, leases: Leases, held: dict[Any, Any]) -> None:
-    while True:
-        order, *about = pipe.recv()
-        answer: Any = None
-        try:
-            if order == "take":
-                held[tuple(about)] = leases.take(*about)
-            elif order == "read":
-                answer = bytes(held[tuple(about)])[: about[3]]
-            elif order == "write":
-                memoryview(held[tuple(about)])[:4] = b"mine"
-            elif order == "drop":
-                del held[tuple(about)]
-            elif order == "give back":
-                leases.give_back(*about[:3])
-            elif order == "limit":
-                with open("/proc/self/statm") as file:
-                    pages = int(file.read().split()[0])
-                resource.setrlimit(resource.RLIMIT_AS, (pages * 4096 + 8 * 2**20,) * 2)
-            elif order == "end":
-                return
-        except SerializationError as error:
-            answer = error
-        pipe.send(answer)
-
-
-class Child:
-    """A process that receives."""
-
-    def __init__(self) -> None:
-        context = multiprocessing.get_context("fork")
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=receiver, args=(theirs,))
-        self.process.start()
-        theirs.close()
-
-    def __call__(self, order: str, where: Any) -> Any:
-        self.pipe.send((order, *where))
-        assert self.pipe.poll(20)
-        return self.pipe.recv()
-
-    def end(self) -> None:
-        if self.process.is_alive():
-            self.pipe.send(("end",))
-        self.process.join(20)
-        self.process.close()
-        self.pipe.close()
-
-
-@pytest.fixture
-def children() -> Iterator[Callable[[], Child]]:
-    made: list[Child] = []
-
-    def child() -> Child:
-        made.append(Child())
-        return made[-1]
-
-    yield child
-    for each in made:
-        each.end()
-
-
-def test_what_is_taken_is_what_was_put(segments: Segments, children: Callable[[], Child]) -> None:
-    child = children()
-    hold, where = put(segments)
-    assert child("take", where) is None
-    assert child("read", where) == DATA
-    del hold
-
-
 def test_a_slot_is_used_again_when_its_receiver_has_dropped_it(
     segments: Segments, children: Callable[[], Child]
 ) -> None:
@@ -143,75 +66,6 @@ def test_a_slot_is_used_again_when_its_receiver_has_dropped_it(
     assert segments.reserved == -(-SIZE // 4096) * 4096
 
 
-def test_a_slot_is_not_used_again_while_it_is_viewed(segments: Segments, children: Callable[[], Child]) -> None:
-    child = children()
-    hold, first = put(segments)
-    child("take", first)
-    del hold  # the task is over, the view is not
-    _, second = put(segments, bytes(SIZE))
-    assert second[:2] != first[:2]
-    assert child("read", first) == DATA
-
-
-def test_what_nobody_took_is_free_when_nobody_will(segments: Segments) -> None:
-    hold, first = put(segments)
-    _hold, second = put(segments)
-    assert second[:2] != first[:2]
-    del hold
-    assert put(segments)[1][:2] == first[:2]
-
-
-def test_what_the_dead_have_held_comes_back(segments: Segments, children: Callable[[], Child]) -> None:
-    child = children()
-    hold, first = put(segments)
-    child("take", first)
-    child.process.kill()
-    child.process.join(20)
-    del hold
-    assert put(segments)[1][:2] == first[:2]
-
-
-def test_what_came_too_late_is_known(segments: Segments, children: Callable[[], Child]) -> None:
-    child = children()
-    hold, first = put(segments)
-    del hold
-    _hold, second = put(segments)
-    assert first[:2] == second[:2]
-    assert "is gone" in str(child("take", first))
-    assert child("take", second) is None
-    assert "is gone" in str(child("take", second))  # once only: it is not lent
-    assert "is gone" in str(child("take", ("/dev/shm/parpool-none/memory-1", 0, 1, 5)))
-
-
-def test_what_is_lent_is_read_by_many_and_changed_by_none(segments: Segments, children: Callable[[], Child]) -> None:
-    one, other = children(), children()
-    hold, where = put(segments, lent=True)
-    for child in (one, other):
-        assert child("take", where) is None
-    one("write", where)
-    assert one("read", where)[:4] == b"mine"
-    assert other("read", where) == DATA
-    del hold
-    one("drop", where)
-    _second, elsewhere = put(segments)
-    assert elsewhere[:2] != where[:2]  # the other still has it
-    other("drop", where)
-    hold, again = put(segments, b"x" * SIZE)
-    assert again[:2] == where[:2]
-    one("take", again)
-    assert one("read", again) == b"x" * SIZE  # and nothing of what it wrote before
-
-
-def test_what_is_lent_twice_to_one_process_is_a_copy(segments: Segments, children: Callable[[], Child]) -> None:
-    child = children()
-    _hold, where = put(segments, lent=True)
-    child("take", where)
-    child("write", where)
-    twice = (*where[:3], where[3] - 1)
-    child("take", twice)
-    assert child("read", twice) == DATA[:-1]
-
-
 @pytest.mark.parametrize("lent", [False, True])
 def test_without_address_space_it_is_copied(segments: Segments, children: Callable[[], Child], lent: bool) -> None:
     child, data = children(), bytes(200_000) + DATA
@@ -224,19 +78,6 @@ def test_without_address_space_it_is_copied(segments: Segments, children: Callab
     assert put(segments, data)[1][:2] == where[:2]
 
 
-def test_what_is_given_back_can_be_taken_by_another(segments: Segments, children: Callable[[], Child]) -> None:
-    one, other = children(), children()
-    _hold, where = put(segments)
-    one("take", where)
-    one("give back", where)
-    assert other("take", where) is None
-    one("drop", where)  # of which nobody hears: it is the other's now
-    _second, elsewhere = put(segments)
-    assert elsewhere[:2] != where[:2]
-    other("drop", where)
-    assert put(segments)[1][:2] == where[:2]
-
-
 def test_an_old_message_does_not_free_what_came_after(segments: Segments, children: Callable[[], Child]) -> None:
     child = children()
     old, first = put(segments)
@@ -247,26 +88,6 @@ def test_an_old_message_does_not_free_what_came_after(segments: Segments, childr
     del old
     assert put(segments)[1][:2] != second[:2]
     assert child("take", second) is None
-
-
-def test_a_view_outlives_the_sender(session: Session, children: Callable[[], Child]) -> None:
-    child = children()
-    segments = Segments(session.folder, "sender", SegmentSettings())
-    hold, where = put(segments)
-    child("take", where)
-    segments.close()
-    assert not os.path.exists(where[0])
-    assert child("read", where) == DATA
-    assert segments.put([memoryview(DATA)], False) is None
-    del hold
-
-
-def test_the_files_of_the_dead_are_removed_by_their_name(segments: Segments, session: Session) -> None:
-    _hold, where = put(segments)
-    remove(session.folder, "sende")
-    assert os.path.exists(where[0])
-    remove(session.folder, "sender")
-    assert not os.path.exists(where[0])
 
 
 def test_there_is_an_end_to_it(session: Session) -> None:

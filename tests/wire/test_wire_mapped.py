@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import parpool
-from parpool.shm import region
+from parpool.shm import files
 from parpool.wire.envelope import LARGE, borrows, dumps, load, pack, received
 
 numpy = pytest.importorskip("numpy")
@@ -123,7 +123,7 @@ def echo(a: Any) -> Any:
     return a
 
 
-@pytest.mark.skipif(not region.possible or not os.path.isdir("/dev/shm"), reason="needs /dev/shm")
+@pytest.mark.skipif(not files.possible or not os.path.isdir("/dev/shm"), reason="needs /dev/shm")
 def test_to_engines_and_back(pool: parpool.Pool, tmp_path: Path) -> None:
     mapped = make(tmp_path)
     total = float(mapped.sum())
