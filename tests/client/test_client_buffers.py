@@ -5,11 +5,13 @@ from __future__ import annotations
 import array
 import os
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
 import parpool
+from parpool.wire.envelope import MARK, Opened, dumps, pack, received
 
 numpy = pytest.importorskip("numpy")
 
@@ -79,6 +81,15 @@ def test_memoryviews_from_engines(pool: parpool.Pool) -> None:
     back[0] = 1
 
 
+def apart(value: Any) -> int:
+    """Bytes of the buffers of a value that are not in its pickle."""
+    pickled = pack(partial(dumps, [{"deep": value}]), None)
+    assert pickled.startswith(MARK)
+    opened = received(bytes(pickled), None)
+    assert isinstance(opened, Opened)
+    return sum(memoryview(buffer).nbytes for buffer in opened.buffers)
+
+
 def test_frames_of_pandas(pool: parpool.Pool) -> None:
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(
@@ -90,6 +101,7 @@ def test_frames_of_pandas(pool: parpool.Pool) -> None:
             "e": ["text", None] * 25_000,
         }
     )
+    assert apart(frame) >= 3 * 8 * 50_000, "not in the pickle"
     for value in (frame, frame.set_index("c"), frame["a"], frame.T.T, frame.groupby("d", observed=True)["a"].sum()):
         back = pool.apply(echo, (value,))
         assert type(back) is type(value) and back.equals(value)
@@ -101,6 +113,7 @@ def test_frames_of_pandas(pool: parpool.Pool) -> None:
 def test_tables_of_pyarrow(pool: parpool.Pool) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     table = pyarrow.table({"a": numpy.arange(50_000.0), "b": ["text", None] * 25_000, "c": [[1, 2], []] * 25_000})
+    assert apart(table) >= 8 * 50_000
     for value in (table, table["a"], table.to_batches()[0], table["b"].chunk(0), table.slice(5, 40_000)):
         back = pool.apply(echo, (value,))
         assert type(back) is type(value) and back.equals(value)

@@ -274,21 +274,17 @@ def test_one_that_cannot_be_loaded_is_a_warning(tmp_path: Path) -> None:
     assert "the serializers of things (bringer:broken) cannot be loaded: RuntimeError('not today')" in done.stderr
 
 
-def test_sparse_matrices() -> None:
+def test_sparse_matrices_as_in_the_manual() -> None:
     sparse = pytest.importorskip("scipy.sparse")
-
-    def encode_csr(m: Any) -> Any:
-        return (m.shape, m.data.dtype, m.indices.dtype), [m.data, m.indices, m.indptr]
-
-    def decode_csr(metadata: Any, buffers: list[memoryview]) -> Any:
-        shape, values, numbers = metadata
-        kinds = (values, numbers, numbers)
-        parts = tuple(numpy.frombuffer(b, kind) for b, kind in zip(buffers, kinds, strict=True))
-        return sparse.csr_matrix(parts, shape=shape)
-
-    parpool.register_serializer(sparse.csr_matrix, encode_csr, decode_csr)
-    matrix = sparse.random(1000, 1000, 0.05, format="csr")
+    manual = (Path(__file__).parents[2] / "docs" / "arrays.md").read_text(encoding="utf-8")
+    (example,) = [each for each in manual.split("```") if each.startswith("python\nfrom scipy.sparse import")]
+    exec(example.removeprefix("python"), {"numpy": numpy, "parpool": parpool})
+    matrix = sparse.random(2000, 2000, 0.05, format="csr")
+    payload = pack(lambda apart: FunctionBook().dumps(matrix, (), apart), None)
+    assert payload.startswith(MARK), "its buffers are apart"
     with parpool.Pool(1) as pool:
         back = pool.apply(lambda m: m * 2, (matrix,))
         assert type(back) is type(matrix) and abs(back - matrix * 2).max() == 0
+        back.data[0] = 5  # it can be written to
+        assert [each.nnz for each in pool.map(lambda m: m.tocsr(), [matrix] * 3)] == [matrix.nnz] * 3
     pool.join()
