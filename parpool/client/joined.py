@@ -141,6 +141,11 @@ class JoinedResult(AsyncResult):
             raise ValueError("more than one value came from an engine: get() gives them all")
         return {engine: part.get() for engine, part in zip(engines, self._members, strict=True)}
 
+    @property
+    def msg_ids(self) -> list[str]:
+        """The names of the tasks of all parts, which may be other clients'."""
+        return [name for part in self._members for name in part.msg_ids]
+
     def split(self) -> list[AsyncResult]:
         """The parts."""
         return list(self._members)

@@ -40,6 +40,14 @@ def test_a_result_of_another_client(rc: Client, other: Client, gate: Path) -> No
         other.get_result("nobody_1")
 
 
+def test_several_results_of_another_client_keep_their_names(rc: Client, other: Client) -> None:
+    names = [rc[id].apply_async(abs, -id).msg_ids[0] for id in rc.ids]
+    rc.wait()
+    fetched = other.get_result(names)
+    assert fetched.get(20) == rc.ids and fetched.msg_ids == names
+    assert other.get_result([fetched]).msg_ids == names
+
+
 def test_a_map_of_another_client(rc: Client, other: Client) -> None:
     view = rc.load_balanced_view()
     assert list(view.imap(abs, range(-4, 0), chunksize=4)) == [4, 3, 2, 1]
