@@ -13,7 +13,7 @@ from fault_rig import MakeRig, Rig, begun, end_of, let_go, until
 from fault_tasks import add
 
 from parpool.net.lane import have_lanes
-from parpool.shm.segments import ROOT
+from parpool.shm.files import ROOT
 from parpool.shm.session import PREFIX, roots, sweep
 
 pytestmark = pytest.mark.skipif(
