@@ -29,6 +29,7 @@ from ..shm.session import Session
 from ..wire.messages import PROTOCOL, MalformedFrame, Outcome, encode
 from ..wire.notes import Ended, Named, Note, Notes, Submitted, Told, Written, Wrote, to_hub
 from .awaited import Awaited
+from .outside import drain, woken_by_signals
 
 log = logging.getLogger("parpool")
 
@@ -114,9 +115,11 @@ class Hub:
         self._over = why
         self._wake.set()
 
-    def run(self) -> None:
-        """Serve until :meth:`end`."""
+    def run(self, signals: socket.socket | None = None) -> None:
+        """Serve until :meth:`end`, also where a handler of ``signals`` says so."""
         poller = Poller()
+        if signals is not None:
+            poller.add(signals.fileno())
         poller.add(self._socket)
         poller.add(self._wake.fd)
         owner = self._settings.owner_pid
@@ -129,6 +132,8 @@ class Hub:
             blind = GLANCE if owner and watched is None else None
             ready = poller.poll(SETTLE if self._unsettled else blind)
             self._wake.clear()
+            if signals is not None:
+                drain(signals)
             if owner and (any(source == watched for source, _ in ready) if watched else not deaths.alive(owner)):
                 self.end(f"its owner, pid {owner}, is gone")
             while (message := self._socket.receive()) is not None:
@@ -265,6 +270,7 @@ def main(settings: HubSettings) -> None:
     hub = Hub(settings)
     try:
         log.info("hub of %s, pid %d, is ready", settings.folder, os.getpid())
-        hub.run()
+        with woken_by_signals() as signals:
+            hub.run(signals)
     finally:
         hub.close()
