@@ -330,13 +330,11 @@ class Engine:
             self._mail.send_outcomes(*self._recorder.take())
 
     def look(self) -> bool:
-        """Take in what is in the socket; False where the main thread is at it, and will do so."""
+        """Take in what is in the socket, unless the main thread is at it; was there anything?"""
         if not self._wire.acquire(blocking=False):
             return False
         try:
-            while self._receive(wait=False):
-                pass
-            return True
+            return bool(list(iter(partial(self._receive, wait=False), False)))
         finally:
             self._wire.release()
 

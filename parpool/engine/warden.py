@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .mail import Mail
 
 LATE = 0.010  #: seconds that a finished outcome may wait behind the next task
+LOOK_LONGEST = 10.0  #: seconds between the last two looks for a message that was announced
 CHECK_PARENT = 0.5  #: seconds between looks at the parent, where the system cannot tell us
 #: exit statuses of an engine: its host is gone, its key is not known there, it was told to end at once
 ORPHANED, REFUSED_KEY, TOLD_TO_DIE = 120, 121, 122
@@ -50,7 +51,8 @@ class Warden(threading.Thread):
         self._logs = mail.lasting  #: has it a log of its own?
         self._met: set[Monitor] = set()  #: those whose connections were made at least once
         self._alone_since: float | None = monotonic() if mail.lasting else None  #: without a controller
-        self._to_look = False  #: the main thread was at the work socket
+        self._look_at: float | None = None  #: when to look into the work socket
+        self._look_again = 0.0  #: seconds until the look after that
         self._revokes: list[Revoke] = []  #: not answered yet
         self._wake = Wake()
         self._watching = False
@@ -104,7 +106,10 @@ class Warden(threading.Thread):
             poller.add(monitor)
         idle = None if parent is not None or not self._host_pid else CHECK_PARENT
         while not self._ending:
-            wait = LATE if self._watching or self._to_look else idle
+            wait = LATE if self._watching else idle
+            if self._look_at is not None:
+                left = max(0.0, self._look_at - monotonic())
+                wait = left if wait is None else min(wait, left)
             if (later := self.chore()) is not None:
                 wait = later if wait is None else min(wait, later)
             if self._alone_since is not None:
@@ -121,8 +126,8 @@ class Warden(threading.Thread):
             while (frames := self._control.receive(wait=False)) is not None:
                 self._obey(frames)
             self._give_back()
-            if self._to_look and (self._engine.look() or self._engine.receiving):
-                self._to_look = False
+            if self._look_at is not None and monotonic() >= self._look_at:
+                self._look()
             if self._watching:
                 # Taken back first: a batch that begins in this moment sets it again, and wakes us.
                 self._watching = False
@@ -130,6 +135,14 @@ class Warden(threading.Thread):
                     self._watching = True
         if parent is not None:
             os.close(parent)
+
+    def _look(self) -> None:
+        """Look for what was announced: it comes on another connection, and may come later than the word of it."""
+        if self._engine.look() or self._engine.receiving or self._look_again > LOOK_LONGEST:
+            self._look_at = None
+        else:
+            self._look_at = monotonic() + self._look_again
+            self._look_again *= 2
 
     def _watch_parent(self) -> int | None:
         if not self._host_pid:
@@ -198,7 +211,7 @@ class Warden(threading.Thread):
         elif isinstance(order, Noted):
             self._engine.noted(order.number)
         elif isinstance(order, Look):
-            self._to_look = True
+            self._look_at, self._look_again = monotonic(), LATE
         elif isinstance(order, Die):
             self.tell_end("its controller has told it to end at once")
             self.exit(TOLD_TO_DIE)

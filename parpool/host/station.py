@@ -149,9 +149,8 @@ class Station(Lobby):
 
     def beat(self) -> None:
         """An interval of the heartbeat has gone by."""
-        self._asked.clear()
-        held_back, self._hold_back = self._hold_back, {}
-        for name in held_back:
+        again, self._asked, self._hold_back = {**self._asked, **self._hold_back}, {}, {}
+        for name in again:
             if name in self.members.by_address:
                 self._ask_who(name)
         asked, lost = self.pulse.beat()

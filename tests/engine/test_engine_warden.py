@@ -22,11 +22,13 @@ from parpool.wire.messages import (
     Farewell,
     GivenBack,
     Hello,
+    Look,
     Need,
     Noted,
     Outcome,
     Revoke,
     Stop,
+    Who,
     Work,
 )
 
@@ -94,6 +96,19 @@ def test_it_says_what_it_holds_while_it_runs(controller: FakeController) -> None
         found |= values(controller.hears())
     hello, _ = controller.ask()
     assert hello.held == [] and hello.said == 2
+
+
+def test_the_question_comes_later_than_the_word_of_it(controller: FakeController) -> None:
+    """They come on two connections."""
+    controller.send(call(1, "at_gate", controller.gate("a")))
+    controller.begun("a")
+    controller.order(Look())
+    controller.order(Revoke([1]))
+    assert controller.answer().kept == [1]  # it has looked meanwhile
+    controller.say(Who())
+    assert controller.hears(Hello).held == [1]
+    controller.let("a")
+    assert values(controller.hears()) == {1: controller.gate("a")}
 
 
 def test_a_map_that_it_runs_is_held_until_its_end(controller: FakeController) -> None:

@@ -200,6 +200,20 @@ def test_what_it_holds_it_is_not_sent_again(stage: Stage) -> None:
     assert [each.id for each in client.hears(Delivery).results] == [id]
 
 
+def test_one_that_does_not_answer_is_asked_again(stage: Stage) -> None:
+    """What it was asked may not have arrived."""
+    engine = stage.engine("engine-a")
+    engine.order(Hello(messages.PROTOCOL, __version__, 0))  # it has a new connection
+    engine.work(Who)
+    engine.nothing("work")
+    stage.beats(1, engine)
+    engine.work(Who)
+    engine.hello([], 1, 0, 1)
+    engine.work(Begin)
+    stage.beats(1, engine)
+    engine.nothing("work")
+
+
 def test_two_questions_and_then_two_answers(stage: Stage) -> None:
     """The first answer says nothing of what was sent behind the first question."""
     client, engine = stage.client(), stage.engine("engine-a")
