@@ -212,7 +212,8 @@ def test_engines_that_hold_the_interpreter_end_with_the_controller(make_rig: Mak
     assert rig.controller is not None
     rig.controller.terminate()
     assert isinstance(end_of(result), ControllerLost)
-    assert [process.wait(PATIENCE) for process in rig.engines] == [TOLD_TO_DIE]  # as soon as it can
+    (engine,) = rig.engines
+    assert engine.wait(PATIENCE) in (TOLD_TO_DIE, 0)  # as soon as it can: by its second thread, or by its first
 
 
 def test_a_controller_that_is_told_to_end_over_and_over(make_rig: MakeRig) -> None:
