@@ -49,7 +49,7 @@ class SharedArray(numpy.ndarray[Any, Any]):
         nothing on an engine.
         """
         if self._block is not None:
-            self._block.memory.remove()
+            memory.remove(self._block.memory)
 
     def __enter__(self) -> SharedArray:
         return self

@@ -7,11 +7,6 @@ import gc
 import multiprocessing
 import os
 import pickle
-import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +14,7 @@ from typing import Any
 import pytest
 
 import parpool
-from parpool.shm import files, memory
+from parpool.shm import files
 
 numpy = pytest.importorskip("numpy")
 pytestmark = pytest.mark.skipif(not files.possible or not os.path.isdir("/dev/shm"), reason="needs /dev/shm")
@@ -187,24 +182,6 @@ def test_what_cannot_be_shared_is_told(call: Any, error: str) -> None:
         call()
 
 
-def test_it_ends_with_the_last_view_and_gives_its_memory_back(pool: parpool.Pool) -> None:
-    a = parpool.share(numpy.ones(2_000_000))
-    view = a[5:7]
-    assert pool.client[:].apply_sync(total, a) == [2e6] * 2  # which both have mapped from here on
-    del a
-    gc.collect()
-    assert len(shared_files()) == 1
-    (path,) = shared_files()
-    watcher = os.open(path, os.O_RDONLY)
-    try:
-        del view
-        gc.collect()
-        assert not shared_files()
-        assert os.fstat(watcher).st_blocks * 512 < 100_000, "though engines keep it mapped"
-    finally:
-        os.close(watcher)
-
-
 def test_engines_keep_what_they_have(pool: parpool.Pool) -> None:
     a = parpool.share(numpy.arange(100_000.0))
     view = pool.client[0]
@@ -270,19 +247,6 @@ def test_engines_that_are_no_children_by_fork(method: str) -> None:
     assert back[0] == 4
 
 
-def test_what_was_shared_before_a_fork_is_one_memory_with_the_child(pool: parpool.Pool) -> None:
-    a = parpool.share(numpy.zeros(10))
-    with parpool.Pool(1, context=multiprocessing.get_context("fork")) as forked:
-        forked.apply(add, (a, 1.0))
-        assert a.sum() == 10
-        view = forked.client[0]
-        view.apply_sync(keep, a)
-        del a
-        gc.collect()
-        assert view.apply_sync(give_kept).sum() == 10, "its pages were not given back"
-    forked.join()
-
-
 @pytest.mark.parametrize("setting", [{"PARPOOL_SHM_MAX": "0"}, {"PARPOOL_SHM_MAX": "100000"}, {"disk": ""}])
 def test_without_shared_memory_it_is_like_any_array(
     setting: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -298,86 +262,3 @@ def test_without_shared_memory_it_is_like_any_array(
         assert a[0] == 1 and back.sum() == 20_008
         assert pool.apply(total, (a[::3],)) == len(a[::3])
     pool.join()
-
-
-KILLED = r"""
-import os, signal, numpy, parpool
-if __name__ == "__main__":
-    a = parpool.share(numpy.ones(500_000))
-    os.write(1, os.path.dirname(a._block.memory.path).encode() + b"\n")
-    signal.pause()
-"""
-
-
-def test_nothing_is_left_of_a_process_that_was_killed(tmp_path: Path) -> None:
-    process = subprocess.Popen([sys.executable, "-c", KILLED], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    folder = process.stdout.readline().strip()
-    assert os.listdir(folder) and os.stat(folder).st_mode & 0o077 == 0
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    a = parpool.share(numpy.ones(3))
-    assert not os.path.exists(folder) and a.shared
-
-
-def test_a_process_that_ends_removes_its_files() -> None:
-    code = KILLED.replace("signal.pause()", "raise SystemExit")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0 and not done.stderr
-    assert not os.path.exists(done.stdout.strip())
-
-
-def test_memory_that_is_gone_is_an_error_that_says_so(tmp_path: Path) -> None:
-    bad = tmp_path / "shared-0"
-    bad.write_bytes(b"x" * 10_000)
-    for path in (tmp_path / "no", bad, tmp_path):
-        with pytest.raises(parpool.SerializationError, match="gone"):
-            memory.attach(str(path))
-
-
-def wait_for(path: Path) -> None:
-    deadline = time.monotonic() + 60
-    while not path.exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-
-
-def test_a_call_that_is_too_late_for_it_is_told(pool: parpool.Pool, tmp_path: Path) -> None:
-    a = parpool.share(numpy.ones(100_000))
-    busy = [pool.apply_async(wait_for, (tmp_path / "go",)) for _ in range(2)]
-    late = pool.apply_async(total, (a,))
-    a.unshare()
-    (tmp_path / "go").touch()
-    with pytest.raises(parpool.SerializationError, match="gone"):
-        late.get(60)
-    for each in busy:
-        each.get(60)
-
-
-SMALL_DISK = r"""
-import numpy, parpool
-def total(a): return a.sum()
-if __name__ == "__main__":
-    some = parpool.share(numpy.ones(250_000))  # 2 MB, on 3
-    assert some.shared
-    for more in (parpool.share(numpy.ones(250_000)), parpool.empty_shared(250_000)):
-        assert not more.shared
-        more[:] = 2
-        with parpool.Pool(1) as pool:
-            assert pool.apply(total, (more,)) == 500_000 and pool.apply(total, (some,)) == 250_000
-        pool.join()
-    del some
-    assert parpool.empty_shared(250_000).shared
-"""
-
-
-def test_where_there_is_no_room_it_is_like_any_array(tmp_path: Path) -> None:
-    script = tmp_path / "small.py"
-    script.write_text(SMALL_DISK)
-    mount = (
-        f"mount -t tmpfs -o size=3m tmpfs /dev/shm && unset PARPOOL_RUNTIME_DIR && exec '{sys.executable}' '{script}'"
-    )
-    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c"]
-    if shutil.which("unshare") is None or subprocess.run([*command, "true"], capture_output=True).returncode:
-        pytest.skip("only root can mount")
-    done = subprocess.run([*command, mount], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr

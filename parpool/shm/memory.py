@@ -19,7 +19,9 @@ import os
 import stat
 import threading
 import weakref
-from contextlib import suppress
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing.util import Finalize
 from struct import Struct
 from typing import Any
@@ -83,7 +85,7 @@ class Memory:
         if self.is_own:
             self.remove()
             self._give_back()
-        elif not self.maker:
+        elif not self.maker and not self.forked:  # else a child may use it still
             fcntl.lockf(self._fd, fcntl.LOCK_UN, 1)
 
     def _give_back(self) -> None:
@@ -96,14 +98,14 @@ class Memory:
             self._map.madvise(mmap.MADV_REMOVE, HEADER, -(-self.size // mmap.PAGESIZE) * mmap.PAGESIZE)
 
     def remove(self) -> None:
-        """Remove the name: nobody else can map it from here on."""
+        """Remove the name: nobody else can map it from here on. Under the lock."""
         if not self.is_own or self.removed:
             return
         self.removed = True
         with suppress(OSError):
             os.unlink(self.path)
         _mine.discard(self)
-        if not (_mine or _making):
+        if not _mine:
             _close_session()
 
     @property
@@ -120,14 +122,23 @@ class Memory:
             os.close(self._fd)
 
 
-_lock = threading.RLock()  # a block may die in the middle of what is done under it
+_lock = threading.Lock()
+_dead: deque[Memory] = deque()  #: of which blocks have died, one for each
 _blocks: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
 _mapped: dict[str, Memory] = {}  #: those of others, the one that was needed last at the end
 _mine: set[Memory] = set()
 _numbers = itertools.count()
 _session: Session | None = None
 _finalizer: Any = None
-_making = False  #: is more being made just now?
+
+
+@contextmanager
+def _locked() -> Iterator[None]:
+    try:
+        with _lock:
+            yield
+    finally:
+        _settle()
 
 
 def make(size: int, content: memoryview | None = None) -> Any:
@@ -135,14 +146,12 @@ def make(size: int, content: memoryview | None = None) -> Any:
 
     Raises ValueError where the settings in the environment are wrong.
     """
-    global _making
     most = SegmentSettings.from_environment().most
     if not files.possible or size <= 0 or size > most:
         return None
-    with _lock:
-        if size + sum(each.size for each in _mine) > most:
+    with _locked():
+        if size + sum([each.size for each in _mine]) > most:
             return None
-        _making = True
         try:
             folder = _place()
             if not folder.startswith(ROOT + "/"):
@@ -154,7 +163,6 @@ def make(size: int, content: memoryview | None = None) -> Any:
         except (OSError, OverflowError, ValueError, EngineStartError):
             return None
         finally:
-            _making = False
             if not _mine:
                 _close_session()
 
@@ -183,7 +191,7 @@ def attach(path: str) -> Any:
 
     Raises SerializationError where it is gone.
     """
-    with _lock:
+    with _locked():
         block = _blocks.get(path)
         if block is not None:
             return block
@@ -220,9 +228,26 @@ def _open(path: str) -> Memory:
         raise
 
 
+def remove(memory: Memory) -> None:
+    """Remove its name now."""
+    with _locked():
+        memory.remove()
+
+
 def _left(memory: Memory) -> None:
-    with _lock:
-        memory.leave()
+    """A block of it has died: in any thread, in the middle of anything. So this waits for nobody."""
+    _dead.append(memory)
+    _settle()
+
+
+def _settle() -> None:
+    """See to blocks that have died. Whoever has the lock just now does this when it has not."""
+    while _dead and _lock.acquire(blocking=False):
+        try:
+            while _dead:
+                _dead.popleft().leave()
+        finally:
+            _lock.release()
 
 
 # The folder ------------------------------------------------------------------------------------------------
@@ -260,7 +285,7 @@ def _note_fork() -> None:
 def _after_fork() -> None:
     """In the child: the lock may have been held in another thread, and what its parent made is not its own."""
     global _lock
-    _lock = threading.RLock()
+    _lock = threading.Lock()
     _mine.clear()
 
 

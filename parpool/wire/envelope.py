@@ -19,7 +19,7 @@ import msgspec
 
 from ..errors import SerializationError
 from . import serializers
-from .payload import PROTOCOL
+from .payload import PLAIN, PROTOCOL
 
 #: What an envelope begins with, and no pickle. Long, so that it can be looked for in a message.
 MARK = b"\x01parpool-apart\x01"
@@ -102,13 +102,20 @@ def only_small(buffer: Any) -> bool:
 
 def dumps_small(value: object) -> bytes:
     """Plain pickle of what is small, as most is. Raises Large where :func:`pack` is needed."""
-    if not serializers.reducers:
+    if not serializers.reducers or _is_plain(value):
         return pickle.dumps(value, PROTOCOL, buffer_callback=only_small)
-    with io.BytesIO() as file:
-        pickler = pickle.Pickler(file, PROTOCOL, buffer_callback=only_small)
-        pickler.dispatch_table = {**copyreg.dispatch_table, **dict.fromkeys(serializers.reducers, _refuse)}
-        pickler.dump(value)
-        return file.getvalue()
+    file = io.BytesIO()
+    pickler = pickle.Pickler(file, PROTOCOL, buffer_callback=only_small)
+    pickler.dispatch_table = {**copyreg.dispatch_table, **dict.fromkeys(serializers.reducers, _refuse)}
+    pickler.dump(value)
+    return file.getvalue()
+
+
+def _is_plain(value: Any) -> bool:
+    """Is it, or are these arguments, nothing that anybody could have a word on? It costs less to ask than to look."""
+    if value.__class__ is tuple and len(value) == 2 and value[0].__class__ is tuple:
+        return value[1].__class__ is dict and not value[1] and PLAIN.issuperset(map(type, value[0]))
+    return value.__class__ in PLAIN
 
 
 def _refuse(value: object) -> Any:
@@ -152,9 +159,8 @@ class Apart(list[Any]):
 
     def equip(self, pickler: Any) -> None:
         """Make ready a pickler, which was made with this for its callback."""
-        special: dict[type, Callable[[Any], Any]] = {
-            kind: partial(reduce, self) for kind, reduce in serializers.reducers.items()
-        }
+        known = list(serializers.reducers.items())  # another thread may register more meanwhile
+        special: dict[type, Callable[[Any], Any]] = {kind: partial(reduce, self) for kind, reduce in known}
         special.setdefault(memoryview, _reduce_view)
         numpy = sys.modules.get("numpy")
         if numpy is not None and hasattr(numpy, "memmap"):  # else it is only being imported

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import pickle
 import sys
+import types
 import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeVar
@@ -51,6 +52,8 @@ def register_serializer(
     """
     if not isinstance(type, _type):
         raise TypeError(f"a serializer is for a type, not for {type!r}")
+    if type in _PICKLES_OWN:
+        raise TypeError(f"pickle has a way of its own for {type.__name__}, and asks nobody: register a subclass of it")
     for name, function in (("encode", encode), ("decode", decode)):
         if not callable(function):
             raise TypeError(f"{name} must be a function, not {function!r}")
@@ -59,6 +62,11 @@ def register_serializer(
 
 
 _type = type
+
+#: What pickle carries before it looks whether anybody has a word on it.
+_PICKLES_OWN = frozenset(
+    {int, float, bool, str, bytes, bytearray, tuple, list, dict, set, frozenset, _type, types.FunctionType, _type(None)}
+)
 
 
 def _reduce(apart: Any, value: Any) -> Any:
@@ -117,10 +125,12 @@ def discover() -> bool:
     if _found is None:
         from importlib import metadata
 
-        _found = {}
+        found: dict[str, Any] = {}
         for point in metadata.entry_points(group=GROUP):
-            _found.setdefault(point.name, []).append(point)
-    due = [name for name in _found if name in sys.modules]
+            found.setdefault(point.name, []).append(point)
+        if _found is None:  # else another thread was faster, and may have called some
+            _found = found
+    due = [name for name in list(_found) if name in sys.modules]
     for name in due:
         for point in _found.pop(name, ()):
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ import pytest
 import parpool
 from parpool.errors import SerializationError
 from parpool.wire import serializers
-from parpool.wire.envelope import MARK, dumps, load, pack, received
+from parpool.wire.envelope import MARK, Large, dumps, dumps_small, load, pack, received
 from parpool.wire.functions import FunctionBook
 
 numpy = pytest.importorskip("numpy")
@@ -81,6 +82,16 @@ def test_what_cannot_be_written_to_arrives(signal: Signal) -> None:
     assert numpy.array_equal(travel({"x": signal})["x"].samples, signal.samples)
 
 
+def test_what_nobody_has_a_word_on_is_plain_pickle(signal: Signal) -> None:
+    for value in (5, "a", ((1, "b", None), {}), ((), {})):
+        assert dumps_small(value) == pickle.dumps(value, 5)
+    for value in (signal, [signal], ((signal,), {}), ((), {"a": signal}), ((1, 2), signal)):
+        with pytest.raises(Large):
+            dumps_small(value)
+    pair = (1, 2), numpy.zeros(3)
+    assert pickle.loads(dumps_small(pair))[1].tolist() == [0, 0, 0]
+
+
 def test_by_value_as_well(signal: Signal) -> None:
     value = travel((signal, lambda x: x + 1), FunctionBook())
     assert value[0].samples.sum() == signal.samples.sum() and value[1](1) == 2
@@ -113,6 +124,7 @@ def new_decode(name: str, buffers: list[memoryview]) -> Signal:
     ("arguments", "error"),
     [
         ((Signal("a", None), encode, decode), "a serializer is for a type, not for"),
+        ((dict, encode, decode), "pickle has a way of its own for dict"),
         ((Signal, None, decode), "encode must be a function, not None"),
         ((Signal, encode, "x"), "decode must be a function, not 'x'"),
     ],
