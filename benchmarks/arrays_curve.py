@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import multiprocessing
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +15,9 @@ from arrays_tasks import compared, echo
 
 import parpool
 from parpool.options import SegmentSettings
+from parpool.wire import envelope
+
+Work = Callable[[Any, Any, int], None]
 
 FIGURE = Path(__file__).parents[1] / "docs" / "threshold.svg"
 SIZES = [2**power for power in range(14, 23)]
@@ -39,30 +44,33 @@ def at_once(pool: Any, array: Any, count: int) -> None:
 
 def points(rounds: int) -> list[Point]:
     found = []
-    # What is below LARGE stays in the pickle, wherever the threshold lies: here all is to go by shared memory.
-    from parpool.wire import envelope
+    # What is small stays in the pickle, wherever the threshold lies: for the one pool all is to go by shared memory.
+    large, all_of_it = envelope.LARGE, 1024
+    with environment(PARPOOL_SHM_THRESHOLD=str(all_of_it)):
+        envelope.LARGE = all_of_it
+        shared = parpool.Pool(2, context=multiprocessing.get_context("fork"))
+        envelope.LARGE = large
+    with environment(PARPOOL_SHM_MAX="0"):
+        alone = parpool.Pool(2, context=multiprocessing.get_context("fork"))
 
-    large, envelope.LARGE = envelope.LARGE, 1024
-    with environment(PARPOOL_SHM_THRESHOLD="1024"), parpool.Pool(2) as shared:
-        with environment(PARPOOL_SHM_MAX="0"):
-            alone = parpool.Pool(2)
-        with alone:
-            for size in SIZES:
-                array, count = numpy.zeros(size // 8), max(20, min(200, 2**24 // size))
-                seconds = []
-                for work in (one_by_one, at_once):
-                    seconds.append(
-                        compared(
-                            rounds,
-                            2,
-                            lambda w=work, a=array, n=count: w(shared, a, n),  # type: ignore[misc]
-                            lambda w=work, a=array, n=count: w(alone, a, n),  # type: ignore[misc]
-                        )
-                    )
-                one, many = ((each.ours / count, each.theirs / count) for each in seconds)
-                found.append(Point(size, one, many, (seconds[0].ratio, seconds[1].ratio)))
-        alone.join()
-    envelope.LARGE = large
+    def by_memory(work: Work, array: Any, count: int) -> None:
+        envelope.LARGE = all_of_it
+        try:
+            work(shared, array, count)
+        finally:
+            envelope.LARGE = large
+
+    with shared, alone:
+        for size in SIZES:
+            array, count = numpy.zeros(size // 8), max(20, min(200, 2**24 // size))
+            seconds = []
+            for work in (one_by_one, at_once):
+                ours, theirs = partial(by_memory, work, array, count), partial(work, alone, array, count)
+                seconds.append(compared(rounds, 2, ours, theirs, 2))
+            one, many = ((each.ours / count, each.theirs / count) for each in seconds)
+            found.append(Point(size, one, many, (seconds[0].ratio, seconds[1].ratio)))
+    shared.join()
+    alone.join()
     return found
 
 

@@ -19,17 +19,19 @@ import msgspec
 
 from ..errors import SerializationError
 from . import serializers
+from .joined import buffers_behind, head_of, joined
 from .payload import PLAIN, PROTOCOL
+from .reducing import reduce_array, reduce_memmap, reduce_view
 
 #: What an envelope begins with, and no pickle. Long, so that it can be looked for in a message.
 MARK = b"\x01parpool-apart\x01"
 
 
 class _Envelope(msgspec.Struct, array_like=True, gc=False):
-    """What follows the mark."""
+    """What follows the mark. Behind it are the buffers that are in the message."""
 
-    stream: memoryview  #: the pickle; empty: it is the last of the buffers
-    buffers: list[int | memoryview]  #: each a buffer, or how many bytes of the shared memory are one
+    stream: bytes  #: the pickle; empty: it is the last of the buffers
+    buffers: list[int]  #: how many bytes of the shared memory each of them is; below 0: of the message
     # Where those are that lie in shared memory:
     path: str = ""
     slot: int = 0
@@ -161,12 +163,12 @@ class Apart(list[Any]):
         """Make ready a pickler, which was made with this for its callback."""
         known = list(serializers.reducers.items())  # another thread may register more meanwhile
         special: dict[type, Callable[[Any], Any]] = {kind: partial(reduce, self) for kind, reduce in known}
-        special.setdefault(memoryview, _reduce_view)
+        special.setdefault(memoryview, reduce_view)
         numpy = sys.modules.get("numpy")
         if numpy is not None and hasattr(numpy, "memmap"):  # else it is only being imported
-            special.setdefault(numpy.memmap, partial(_reduce_memmap, self))
+            special.setdefault(numpy.memmap, partial(reduce_memmap, self))
             if self.thaw:
-                special[numpy.ndarray] = _reduce_array
+                special[numpy.ndarray] = reduce_array
         table = {**getattr(pickler, "dispatch_table", copyreg.dispatch_table), **special}
         # Not by setattr: cloudpickle's class has an attribute of this name, which hides the one that counts.
         vars(pickle.Pickler)["dispatch_table"].__set__(pickler, table)
@@ -257,14 +259,17 @@ def _seal(stream: bytes, found: Sequence[Any], store: Store | None, lent: bool, 
         if large or not inside:
             placed = store.put(large if inside else [*large, memoryview(stream)], lent)
             if placed is not None:
-                told = [each.nbytes if each.nbytes >= threshold else each for each in buffers]
+                told = [each.nbytes if each.nbytes >= threshold else -each.nbytes for each in buffers]
                 if not inside:
                     told.append(len(stream))
-                return placed.hold(MARK + _encode((stream if inside else b"", told, *placed.where, paths)))
+                rest = [each for each in buffers if each.nbytes < threshold]
+                return placed.hold(joined(MARK, _encode((stream if inside else b"", told, *placed.where, paths)), rest))
     check_size(len(stream) + sum([each.nbytes for each in buffers]))
-    if paths:
-        return MARK + _encode((stream, buffers, "", 0, 0, [], paths))
-    return MARK + _encode((stream, buffers)) if buffers else stream
+    if not buffers and not paths:
+        return stream
+    if len(stream) > LARGE:
+        buffers, stream = [*buffers, memoryview(stream)], b""
+    return joined(MARK, _encode((stream, [-each.nbytes for each in buffers], "", 0, 0, [], paths)), buffers)
 
 
 def check_size(size: int) -> None:
@@ -276,48 +281,6 @@ def check_size(size: int) -> None:
         )
 
 
-def _reduce_view(view: memoryview) -> Any:
-    """A memoryview, which pickle refuses: one on a copy of its content."""
-    if not view.c_contiguous:
-        plain: Any = view.tobytes()
-    else:
-        plain = view.cast("B") if view.nbytes else b""
-    return rebuild_view, (pickle.PickleBuffer(plain), view.format, view.shape)
-
-
-def rebuild_view(buffer: Any, format: str, shape: tuple[int, ...]) -> memoryview:
-    """What such a memoryview becomes where it arrives. (One with fields, which Python cannot cast, as bytes.)"""
-    view = memoryview(buffer).cast("B")
-    try:
-        return view.cast(format, shape) if 0 not in shape else view.cast(format)  # type: ignore[call-overload, no-any-return]
-    except (ValueError, TypeError):
-        return view
-
-
-def _reduce_memmap(apart: Apart, array: Any) -> Any:
-    """By the name of the file, where the receiver can open it."""
-    from .mapped import by_name, by_value
-
-    if apart.near and apart.watched and array.nbytes >= (apart.store.threshold or 0):  # type: ignore[union-attr]
-        reduced = by_name(array)
-        if reduced is not None:
-            apart.named.setdefault("", []).append(array)
-            return reduced
-    return by_value(array)
-
-
-def _reduce_array(array: Any) -> Any:
-    """As the array has it; but who unpickles one that cannot be written to, can write to what comes of it."""
-    reduced = array.__reduce_ex__(PROTOCOL)
-    if array.flags.writeable or not array.nbytes or type(reduced[1][0]) is not pickle.PickleBuffer:
-        return reduced
-    import ctypes
-
-    # The same memory, which will only be read.
-    alias = (ctypes.c_ubyte * array.nbytes).from_address(array.ctypes.data)
-    return reduced[0], (pickle.PickleBuffer(alias), *reduced[1][1:])
-
-
 # Opening --------------------------------------------------------------------------------------------------
 
 
@@ -327,7 +290,8 @@ class Opened:
     __slots__ = ("stream", "buffers", "place", "shared", "_size")
 
     def __init__(self, payload: bytes, take: Take | None) -> None:
-        envelope = _decode(memoryview(payload)[len(MARK) :])
+        head, end = head_of(payload, len(MARK))
+        envelope = _decode(head)
         told = envelope.buffers
         #: where the shared memory is: path, slot, generation
         self.place = (envelope.path, envelope.slot, envelope.generation) if envelope.path else None
@@ -335,7 +299,7 @@ class Opened:
         if envelope.path:
             if take is None:
                 raise SerializationError("data was sent by shared memory, which this process has no part in")
-            sizes = [each for each in told if isinstance(each, int)]
+            sizes = [each for each in told if each >= 0]
             if len(sizes) != len(envelope.offsets):
                 raise SerializationError("what was sent by shared memory is not told in full")
             ends = [start + size for start, size in zip(envelope.offsets, sizes, strict=True)]
@@ -343,8 +307,9 @@ class Opened:
             places = [memory[start:end] for start, end in zip(envelope.offsets, ends, strict=True)]
         self.shared = [_attached(path) for path in envelope.shared]
         given = iter(places)
-        self.buffers: list[Any] = [next(given) if isinstance(each, int) else bytearray(each) for each in told]
-        self.stream: Any = envelope.stream if envelope.stream or not envelope.path else self.buffers.pop()
+        behind = iter(buffers_behind(payload, end, [-each for each in told if each < 0]))
+        self.buffers: list[Any] = [next(given if each >= 0 else behind) for each in told]
+        self.stream: Any = envelope.stream or self.buffers.pop()
         self._size = len(payload) + sum([place.nbytes for place in places])
 
     def __len__(self) -> int:

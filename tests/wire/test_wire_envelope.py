@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import array
+import ctypes
+import gc
 import pickle
 from collections.abc import Sequence
 from functools import partial
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 
 from parpool.errors import SerializationError
-from parpool.wire import envelope
+from parpool.wire import envelope, joined
 from parpool.wire.envelope import (
     LARGE,
     MARK,
@@ -113,6 +115,33 @@ def test_arrays_arrive_equal_and_writable(name: str, store: str) -> None:
     assert numpy.array_equal(back[0], array_)
     assert back[0].flags.writeable
     assert back[0].flags.f_contiguous == pickle.loads(pickle.dumps(array_)).flags.f_contiguous
+
+
+def test_what_comes_in_a_message_is_not_copied_again() -> None:
+    value = [numpy.arange(10_001.0), numpy.ones(70_001, "u1"), "é" * 100_000, numpy.arange(40_000, dtype="u2")]
+    payload = bytes(pack(partial(dumps, value), None))
+    opened = received(payload, None)
+    back = load(opened)
+    start = ctypes.cast(payload, ctypes.c_void_p).value  # type: ignore[arg-type]
+    for array_, other in zip((back[0], back[1], back[3]), (value[0], value[1], value[3]), strict=True):
+        assert start < array_.ctypes.data < start + len(payload), "it lies in the message"
+        assert array_.ctypes.data % joined.ALIGN == 0 and array_.flags.aligned and array_.flags.writeable
+        assert numpy.array_equal(array_, other)
+    assert back[2] == value[2]
+    kept = back[1]
+    del back, opened, payload
+    gc.collect()
+    kept[:] = 3  # as long as anybody has some of it, it is there
+    assert kept.sum() == 3 * 70_001
+
+
+def test_what_comes_in_part_is_told() -> None:
+    payload = bytes(pack(partial(dumps, [numpy.arange(10_000.0), numpy.arange(20_000.0)]), None))
+    for part in (payload[:-1], payload[: len(payload) // 2], payload[:60], payload[: len(MARK) + 2], MARK):
+        arrived = received(part, None)
+        assert type(arrived) is Unopened
+        with pytest.raises(SerializationError):
+            load(arrived)
 
 
 @pytest.mark.parametrize("size", [3, 10_000])

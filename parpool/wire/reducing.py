@@ -1,0 +1,53 @@
+"""How values of some types are pickled where buffers are left out, other than they have it themselves."""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING, Any
+
+from .payload import PROTOCOL
+
+if TYPE_CHECKING:
+    from .envelope import Apart
+
+
+def reduce_view(view: memoryview) -> Any:
+    """A memoryview, which pickle refuses: one on a copy of its content."""
+    if not view.c_contiguous:
+        plain: Any = view.tobytes()
+    else:
+        plain = view.cast("B") if view.nbytes else b""
+    return rebuild_view, (pickle.PickleBuffer(plain), view.format, view.shape)
+
+
+def rebuild_view(buffer: Any, format: str, shape: tuple[int, ...]) -> memoryview:
+    """What such a memoryview becomes where it arrives. (One with fields, which Python cannot cast, as bytes.)"""
+    view = memoryview(buffer).cast("B")
+    try:
+        return view.cast(format, shape) if 0 not in shape else view.cast(format)  # type: ignore[call-overload, no-any-return]
+    except (ValueError, TypeError):
+        return view
+
+
+def reduce_memmap(apart: Apart, array: Any) -> Any:
+    """By the name of the file, where the receiver can open it."""
+    from .mapped import by_name, by_value  # with numpy
+
+    if apart.near and apart.watched and array.nbytes >= (apart.store.threshold or 0):  # type: ignore[union-attr]
+        reduced = by_name(array)
+        if reduced is not None:
+            apart.named.setdefault("", []).append(array)
+            return reduced
+    return by_value(array)
+
+
+def reduce_array(array: Any) -> Any:
+    """As the array has it; but who unpickles one that cannot be written to, can write to what comes of it."""
+    reduced = array.__reduce_ex__(PROTOCOL)
+    if array.flags.writeable or not array.nbytes or type(reduced[1][0]) is not pickle.PickleBuffer:
+        return reduced
+    import ctypes
+
+    # The same memory, which will only be read.
+    alias = (ctypes.c_ubyte * array.nbytes).from_address(array.ctypes.data)
+    return reduced[0], (pickle.PickleBuffer(alias), *reduced[1][1:])
