@@ -122,6 +122,15 @@ class IMapIterator(Generic[T]):
             raise RuntimeError("the task raised StopIteration") from error
         raise error
 
+    def close(self) -> None:
+        """Read no further. The results of what was sent can still be taken."""
+        with self._lock:
+            if self._feed is not None:
+                self._length = self._feed.total = self._feed.next
+        if self._reader is not None:
+            self._reader.stop()
+        self._mark()
+
     def printed(self, task: Any, engine: int, stream: int, text: str) -> None:
         """A task has written to a stream (called by whoever drives the loop): it is passed on to this process's own."""
         self._link.call_back(Passed(stream, text))
@@ -191,10 +200,7 @@ class IMapIterator(Generic[T]):
     def _mark(self) -> None:
         """Tell waiters where there is something to take, or nothing more to come."""
         with self._lock:
-            if self._ordered:
-                something = self._taken in self._arrived
-            else:
-                something = bool(self._queue)
+            something = self._taken in self._arrived if self._ordered else bool(self._queue)
             if something or (self._length is not None and self._taken >= self._length):
                 self._done = True
         if self._done and self._parked:
@@ -277,8 +283,8 @@ class _Reader:
         self._link.readers.add(self)
         threading.Thread(target=self._run, name="parpool-reader", daemon=True).start()
 
-    def stop(self, error: BaseException) -> None:
-        """Read no further: the stream ends in ``error`` now, also while its iterable lets us wait."""
+    def stop(self, error: BaseException | None = None) -> None:
+        """Read no further: the stream ends now (in ``error``), also while its iterable lets us wait."""
         with self._room:
             self._stopped = True
             self._pending.clear()
@@ -378,9 +384,7 @@ class _Reader:
         except Exception:
             if len(group) == 1 or not each:
                 try:
-                    link.dumps(
-                        group, (f"[{number}]",) if each else ()
-                    )  # again, so that it tells the place in the whole
+                    link.dumps(group, (f"[{number}]",) if each else ())  # again: it tells the place
                 except Exception as told:
                     error = told
                 stream.refused(number, error)

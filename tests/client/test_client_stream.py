@@ -357,6 +357,20 @@ def test_many_threads_take_from_one_stream(ordered: bool) -> None:
 # Ends ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("source", [itertools.count, lambda: range(1_000_000)])
+def test_close_reads_no_further(source: Any) -> None:
+    with Pool(2) as pool:
+        stream = pool.imap(abs, source(), buffersize=5)
+        assert [next(stream) for _ in range(3)] == [0, 1, 2]
+        stream.close()
+        rest = list(stream)
+        assert rest == list(range(3, 3 + len(rest))) and len(rest) <= 5
+        assert no_readers()
+        stream.close()
+        assert list(stream) == [] and pool.apply(abs, (-1,)) == 1
+    pool.join()
+
+
 def test_terminate_ends_the_readers() -> None:
     pool = Pool(2)
     streams = [pool.imap(abs, itertools.count(), buffersize=5), pool.imap(sleep_and_give, itertools.count())]
