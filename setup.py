@@ -28,7 +28,11 @@ setup(
     license="BSD-3-Clause",
     license_files=["LICENSE"],
     # compat/ stands beside parpool/ because it uses parpool as any user does; it is installed as parpool.compat.
-    packages=[*find_packages(include=["parpool", "parpool.*"]), "parpool.compat"],
+    packages=[
+        *find_packages(include=["parpool", "parpool.*"]),
+        "parpool.compat",
+        *(f"parpool.compat.{name}" for name in find_packages("compat")),
+    ],
     package_dir={"parpool.compat": "compat"},
     package_data={"parpool": ["py.typed"]},
     python_requires=">=3.10",

@@ -17,7 +17,7 @@ from parpool.cli import commands
 ROOT = Path(__file__).parents[2]
 SHOWN = re.compile(r"^(?: {4})?(?:\$ )?(?:ssh \w+ |mpiexec -n \d+ )?(parpool (?!--)\S.*)$", re.MULTILINE)
 BLOCKS = re.compile(r"^```text\n([\s\S]*?)^```$|^((?: {4}.*\n)+)", re.MULTILINE)
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def shown(page: Path) -> list[str]:

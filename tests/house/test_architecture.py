@@ -111,6 +111,33 @@ def test_compat_uses_public_names_only(module: str) -> None:
     assert not {name for name in ours if name not in public | {"parpool"} and not within(name, "parpool.compat")}
 
 
+@every_compat_module
+def test_compat_looks_at_no_private_attribute(module: str) -> None:
+    """But for those of its own classes: what an object is asked for is as public as the names that are imported."""
+    own = {name for each in COMPAT for node in ast.walk(TREES[each]) for name in bound_by(node)}
+    asked = {
+        node.attr
+        for node in ast.walk(TREES[module])
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) not in ("self", "cls", "super()")
+    }
+    asked |= {
+        str(ast.literal_eval(node.args[1]))
+        for node in ast.walk(TREES[module])
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "getattr" and isinstance(node.args[1], ast.Constant)
+    }
+    assert not {name for name in asked if name.startswith("_") and not name.endswith("_") and name not in own}
+
+
+def bound_by(node: ast.AST) -> Iterator[str]:
+    """The functions, the names, and the attributes of ``self``, that a node makes."""
+    if isinstance(node, FUNCTION):
+        yield node.name
+    elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        yield node.id
+    elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and ast.unparse(node.value) == "self":
+        yield node.attr
+
+
 def imports(module: str, names: bool = False, for_types: bool = True) -> Iterator[str]:
     """The modules that a module imports, or the names that it takes out of them."""
     for node in nodes(TREES[module], for_types):
@@ -159,6 +186,9 @@ MORE_METHODS = {  # each with the public API that asks for them
     "parpool.client.view.View": "IPython's views",
     "parpool.client.direct.DirectView": "IPython's DirectView",
     "parpool.client.balanced.LoadBalancedView": "IPython's LoadBalancedView",
+    "parpool.compat.ipyparallel.clients.Client": "ipyparallel's Client",
+    "parpool.compat.ipyparallel.results.AsyncResult": "ipyparallel's AsyncResult, and Future",
+    "parpool.compat.ipyparallel.views.View": "ipyparallel's views",
 }
 
 

@@ -1,0 +1,196 @@
+"""ipyparallel's Cluster: plain names are coroutines, and those with ``_sync`` at their ends wait."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import parpool
+
+from .clients import Client
+
+#: Launchers by their names there, as far as those are not the same in lower case.
+_LAUNCHERS = {"batch": "local"}
+
+
+def _awaited(function: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """A method as a coroutine: it runs in a thread, where it may wait."""
+
+    async def coroutine(self: Any, *args: Any, **kwargs: Any) -> Any:
+        import asyncio
+
+        return await asyncio.to_thread(function, self, *args, **kwargs)
+
+    coroutine.__name__ = function.__name__.removesuffix("_sync")
+    coroutine.__doc__ = f":meth:`{function.__name__}`, to be awaited."
+    return coroutine
+
+
+class Cluster:
+    """A controller and its engines. ``parpool`` is parpool's own :class:`parpool.Cluster`.
+
+    ``engines`` names what starts them (``"local"``, ``"ssh"``, ``"mpi"``, ``"slurm"``, ...); ``controller_ip`` is the
+    address that the controller listens at. Other options are those of :class:`parpool.Cluster`.
+    """
+
+    def __init__(
+        self,
+        n: int | None = None,
+        *,
+        engines: Any = "local",
+        profile: str | None = None,
+        cluster_id: str | None = None,
+        controller_ip: str | None = None,
+        controller_location: str | None = None,
+        controller_args: Any = (),
+        engine_args: Any = (),
+        engine_timeout: float = 60,
+        shutdown_atexit: bool = True,
+        log_level: Any = "info",
+        **options: Any,
+    ) -> None:
+        for name in (
+            "controller",
+            "config",
+            "log",
+            "parent",
+            "load_profile",
+            "profile_dir",
+            "delay",
+            "send_engines_connection_env",
+        ):
+            options.pop(name, None)
+        self.n = n
+        self.parpool = parpool.Cluster(
+            n,
+            engines=engines.lower() if isinstance(engines, str) else engines,
+            profile=profile,
+            cluster_id=cluster_id or None,
+            ip=controller_ip or "",
+            location=controller_location or "",
+            controller_arguments=list(controller_args or ()),
+            engine_arguments=list(engine_args or ()),
+            timeout=engine_timeout,
+            keep=not shutdown_atexit,
+            log_level=_level(log_level),
+            **options,
+        )
+        self._client: Client | None = None
+
+    @classmethod
+    def from_file(
+        cls, cluster_file: Any = None, *, profile: str | None = None, cluster_id: str | None = None, **ignored: Any
+    ) -> Cluster:
+        """A cluster that runs, whoever has started it."""
+        cluster = cls.__new__(cls)
+        cluster.n = None
+        cluster.parpool = parpool.Cluster.from_file(cluster_file, profile=profile, cluster_id=cluster_id or None)
+        cluster._client = None
+        return cluster
+
+    @property
+    def cluster_id(self) -> str:
+        """Its name in the profile."""
+        return self.parpool.cluster_id
+
+    @property
+    def profile(self) -> str:
+        """The profile that it belongs to."""
+        return self.parpool.profile
+
+    @property
+    def cluster_file(self) -> str:
+        """The file for :meth:`from_file`."""
+        return str(Path(self.parpool.folder) / "client.json")
+
+    @property
+    def engines(self) -> dict[str, int]:
+        """The sets of engines: how many each is meant to have."""
+        return self.parpool.engine_sets
+
+    def start_cluster_sync(self, n: int | None = None) -> Cluster:
+        """Start the controller and ``n`` engines."""
+        self.parpool.start_cluster(n)
+        return self
+
+    def start_and_connect_sync(self, n: int | None = None, activate: bool = False) -> Client:
+        """Start the controller and ``n`` engines; gives a client when all serve."""
+        client = Client(self.parpool.start_and_connect(n), cluster=self)
+        if activate:
+            client.activate()
+        return client
+
+    def connect_client_sync(self, **options: Any) -> Client:
+        """A new client of the cluster."""
+        return Client(self.parpool.connect_client(**options), cluster=self)
+
+    def stop_cluster_sync(self) -> None:
+        """End everything."""
+        self.parpool.stop_cluster()
+
+    def start_controller_sync(self) -> None:
+        """Start the controller alone."""
+        self.parpool.start_controller()
+
+    def stop_controller_sync(self) -> None:
+        """End the controller, and its engines with it."""
+        self.parpool.stop_controller()
+
+    def start_engines_sync(self, n: int | None = None, engine_set_id: str | None = None) -> str:
+        """Start more engines; gives the id of their set."""
+        return self.parpool.start_engines(n)
+
+    def stop_engines_sync(self, engine_set_id: str | None = None) -> None:
+        """End a set of engines, or all."""
+        self.parpool.stop_engines(engine_set_id)
+
+    def restart_engines_sync(self, engine_set_id: str | None = None) -> None:
+        """End a set of engines, or all, and start as many again."""
+        self.parpool.restart_engines(engine_set_id)
+
+    def signal_engines_sync(self, signum: int, engine_set_id: str | None = None) -> None:
+        """Send a signal to the engines of a set, or to all."""
+        self.parpool.signal_engines(signum, engine_set_id)
+
+    start_cluster = _awaited(start_cluster_sync)
+    start_and_connect = _awaited(start_and_connect_sync)
+    connect_client = _awaited(connect_client_sync)
+    stop_cluster = _awaited(stop_cluster_sync)
+    start_controller = _awaited(start_controller_sync)
+    stop_controller = _awaited(stop_controller_sync)
+    start_engines = _awaited(start_engines_sync)
+    stop_engines = _awaited(stop_engines_sync)
+    restart_engines = _awaited(restart_engines_sync)
+    signal_engines = _awaited(signal_engines_sync)
+
+    def __enter__(self) -> Client:
+        self._client = self.start_and_connect_sync()
+        return self._client
+
+    def __exit__(self, *exc: object) -> None:
+        client, self._client = self._client, None
+        try:
+            if client is not None:
+                client.close()
+        finally:
+            self.stop_cluster_sync()
+
+    async def __aenter__(self) -> Client:
+        import asyncio
+
+        return await asyncio.to_thread(self.__enter__)
+
+    async def __aexit__(self, *exc: object) -> None:
+        import asyncio
+
+        await asyncio.to_thread(self.__exit__)
+
+    def __repr__(self) -> str:
+        return repr(self.parpool)
+
+
+def _level(level: Any) -> str:
+    import logging
+
+    return logging.getLevelName(level).lower() if isinstance(level, int) else str(level).lower()
