@@ -16,6 +16,7 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
+from ..core.lots import Lot
 from ..core.state import Task
 from ..errors import ControllerLost
 from ..net.sockets import Poller
@@ -80,6 +81,7 @@ class Fan:
             # Less, so that a client can connect though one of them does not come back.
             far = NearFar(connection, patience / 2, self.keep, name=self.fars[0].name, ends=self._dealing.ends)
         self.fars.append(far)
+        self._dealing.lots.append(Lot(far.tasks))
         far.paces = self.fars[0].paces
         far.on_change = self._look
         far.back = partial(self._dealing.come_back, number)
@@ -148,6 +150,9 @@ class Fan:
         if self._handed_in or self._dealing:
             self._hand_out()
         for far in self.fars:
+            far.before(None)  # what is there is told by what was sent
+        self._dealing.even_out(self._met())
+        for far in self.fars:
             timeout = far.before(timeout)
         for due in self._dealing.due:
             left = max(0.0, due - monotonic())
@@ -166,7 +171,6 @@ class Fan:
             far.after(part)
         if self._handed_in or self._dealing:
             self._hand_out()
-        self._dealing.even_out(self._met())
         for far in self.fars:
             far.before(None)
         if self._draining and not self._under_way() and not self._handed_in and not self.busy():
@@ -179,7 +183,7 @@ class Fan:
 
     def _hand_out(self) -> None:
         """Give what was handed in to the far hosts, in the order in which it was, and what waits no longer."""
-        self._dealing.shares.load = [far.under_way for far in self.fars]
+        self._dealing.weigh()
         while self._handed_in:
             each = self._handed_in.popleft()
             if not isinstance(each, Task):

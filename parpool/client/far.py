@@ -97,14 +97,6 @@ class Far:
         if self.asleep:
             self.wake()
 
-    def take_over(self, task: Task) -> None:
-        """A task of which another scheduler has done a part. (In the loop.)"""
-        self._send_all()
-        self.tasks[task.id] = task
-        if self.met:
-            self._acknowledge()  # it may have been here before
-            self._send([task], True)
-
     def define(self, function: Function) -> None:
         """A function that tasks will name."""
         self._functions.define(function)

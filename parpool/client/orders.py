@@ -129,6 +129,7 @@ def _terms(task: Task) -> Terms:
         _relation(task.after),
         _relation(task.follow),
         sorted(vars(task).get("ended") or ()),
+        task.part_of,
     )
 
 

@@ -82,6 +82,30 @@ class Parts:
         family.ids[id] = None
         return part
 
+    def reserve(self, task: Task, id: int) -> None:
+        """Some items of a task are to be another one, called ``id``, whatever becomes of the rest of it meanwhile."""
+        whole = task.id if task.whole is None else task.whole
+        self.families.setdefault(whole, _Family(whole)).ids[id] = None
+
+    def unreserve(self, task: Task, id: int) -> None:
+        """They are not: it stays one."""
+        whole = task.id if task.whole is None else task.whole
+        del self.families[whole].ids[id]
+        if whole == task.id:
+            del self.families[whole]
+
+    def divide(self, task: Task, ranges: Mapping[int, tuple[int, int]]) -> list[Task]:
+        """Make these items of a task, which it does not have any more, tasks of their own, by their ids.
+
+        The rest of it goes on, where it has some.
+        """
+        whole = task.id if task.whole is None else task.whole
+        family = self.families[whole]
+        if task.first >= task.count:
+            family.ids.pop(task.id, None)
+            family.success = family.success and not task.failed
+        return [self._part(family, task, whole, *items, id) for id, items in ranges.items()]
+
     def restore(self, task: Task, ranges: Mapping[int, tuple[int, int]], ended: frozenset[int]) -> list[Task]:
         """The parts of a task that an earlier host has cut: those with ids that it gave them, and of the rest new ones.
 
@@ -114,12 +138,15 @@ class Parts:
 
     def ended(self, task: Task, success: bool) -> tuple[int, bool] | None:
         """A task ended: id and success of the whole that has ended with it; None where other parts of it live."""
-        whole = task.id if task.whole is None else task.whole
+        return self.end(task.id, task.id if task.whole is None else task.whole, success)
+
+    def end(self, id: int, whole: int, success: bool) -> tuple[int, bool] | None:
+        """:meth:`ended`, of what is known by its id, and by that of the whole."""
         family = self.families.get(whole)
         if family is None:
             return whole, success
         family.success = family.success and success
-        del family.ids[task.id]
+        del family.ids[id]
         if family.ids:
             return None
         del self.families[whole]
@@ -127,5 +154,6 @@ class Parts:
 
 
 _SHARED = frozenset(
-    {"kind", "retries", "limit", "targets", "policy", "remembered", "tag", "queue", "places", "excluded", "aborting"}
+    {"kind", "retries", "limit", "targets", "policy", "remembered", "tag", "part_of"}
+    | {"queue", "places", "excluded", "aborting"}
 )

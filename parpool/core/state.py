@@ -61,6 +61,7 @@ class Task:
     patience: float | None = None  #: seconds to wait for dependencies
     remembered: bool = False  #: others may depend on it after its end
     tag: Any = None  #: opaque: the submitter's own mark
+    part_of: int | None = None  #: opaque: the task that its submitter has cut it from, to share that out
 
     # what has become of it
     state: str = NEW

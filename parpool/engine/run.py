@@ -157,17 +157,17 @@ class Runner:
         begin = self._recorder.begin
         begin(id, call.first)
         started = time()
+        numbers = iter(range(call.first, call.count))
+        engine.items = id, numbers  # before it is opened, which may take long: until then all of it can be given back
         try:
             function, items = self._open(call)
         except BaseException as error:
             completed, payload, status = time(), _pack(error), self._status(error)
-            for index in range(call.first, call.count):
+            for index in numbers:
                 self._report(id, status, index, started, completed, payload)
             return completed
         if captured is not None:
             captured.begin(id)
-        numbers = iter(range(call.first, call.count))
-        engine.items = id, numbers
         for index in numbers:
             begin(id, index)
             try:

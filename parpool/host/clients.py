@@ -102,8 +102,7 @@ class Clients:
             door.got(message.number)
         elif isinstance(message, Abort):
             ids = list(filter(_is_of(door), message.ids))
-            if message.elsewhere:
-                station.on_moving(ids)
+            station.on_moving(ids, message.elsewhere)
             station.perform(station.scheduler.abort(ids, monotonic()))
         elif isinstance(message, Forget):
             self._forget(door, message.keys)
@@ -199,10 +198,9 @@ class Clients:
 
     def _drop_tasks(self, door: Door) -> None:
         scheduler = self._station.scheduler
-        # In slices, as others wait meanwhile.
-        self._station.perform(
-            scheduler.condemn([id for id, task in scheduler.tasks.items() if task.door is door], monotonic())
-        )
+        ids = [id for id, task in scheduler.tasks.items() if task.door is door]
+        self._station.on_moving(ids, False)
+        self._station.perform(scheduler.condemn(ids, monotonic()))  # in slices, as others wait meanwhile
 
     def _remove(self, door: Door) -> None:
         door.close()

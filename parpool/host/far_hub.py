@@ -74,7 +74,7 @@ class FarHub:
 
     def printed(self, task: Task, stream: int, text: str) -> None:
         """A task has written to a stream."""
-        self._events.append((Wrote, task.door.name, task.id, task.whole, stream, text))
+        self._events.append((Wrote, task.door.name, task.id, _whole(task), stream, text))
 
     def engines(self, id: int, uid: str, facts: dict[str, Any], joined: bool, now: float) -> None:
         """An engine has joined, or is gone."""
@@ -209,7 +209,7 @@ def _submitted(now: float, task: Task, first: int, count: int, weight: int) -> S
         first,
         count,
         weight,
-        task.whole,
+        _whole(task),
         task.retries,
         task.limit,
         None if task.targets is None else sorted(task.targets),
@@ -217,6 +217,11 @@ def _submitted(now: float, task: Task, first: int, count: int, weight: int) -> S
         _ids(task.after),
         _ids(task.follow),
     )
+
+
+def _whole(task: Task) -> int | None:
+    """The task that this one is a part of, as the hub knows it."""
+    return task.whole if task.part_of is None else task.part_of
 
 
 def _ids(dependency: Dependency | None) -> list[int]:
@@ -229,7 +234,7 @@ def _ended(now: float, task: Task, count: int, last: bool, outcome: Any, engine:
         now,
         task.door.name,
         task.id,
-        task.whole,
+        _whole(task),
         count,
         task.kind,
         last,

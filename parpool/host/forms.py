@@ -57,6 +57,8 @@ class Forms:
             form, own = forms[which]
             task = form(id, function, payload, door)
             if own is not None:
+                if own.get("part_of", id) >> SHIFT != number:
+                    raise Unacceptable("a task is a part of another client's")
                 vars(task).update(own)
             if kind:
                 if not 0 < kind < KINDS:
@@ -120,6 +122,8 @@ def _own(terms: Terms) -> dict[str, Any] | None:
     own: dict[str, Any] = {}
     if terms.ended:
         own["ended"] = frozenset(terms.ended)
+    if terms.part_of is not None:
+        own["part_of"] = terms.part_of
     for name in ("after", "follow"):
         relation: Relation | None = getattr(terms, name)
         if relation is not None:

@@ -219,6 +219,8 @@ class Hub:
             self._awaited.ended(f"{note.client}_{note.id if note.whole is None else note.whole}")
             task.state = ENDED
             self._tasks.pop((note.client, note.id), None)
+            if note.whole is not None:  # the rest of it may have gone elsewhere, or have ended there
+                self._tasks.pop((note.client, note.whole), None)
         outcome: Any = Ending(note.status, note.item, note.engine, note.detail)
         if note.status >= 0:
             outcome = Outcome(note.id, note.status, note.item, note.started, note.completed, note.payload, 0)

@@ -36,8 +36,8 @@ class Lobby(Host):
         #: told of tasks that were submitted, and of functions, before they are sent
         self.on_submitted: Callable[[list[Task]], None] = lambda tasks: None
         self.on_named: Callable[[Definition], None] = lambda function: None
-        #: told of tasks that go to another scheduler, should they not have begun
-        self.on_moving: Callable[[list[int]], None] = lambda ids: None
+        #: told of tasks that are taken back, should they not have begun; do they go to another scheduler?
+        self.on_moving: Callable[[list[int], bool], None] = lambda ids, elsewhere: None
         #: what clients are to be told
         self.on_news: Callable[[Any], None] = lambda message: None
         self.estates = Estates()

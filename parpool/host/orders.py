@@ -8,6 +8,7 @@ from typing import Any
 
 from ..core.effects import Effects
 from ..core.scheduler import Scheduler
+from ..core.state import Task
 from ..wire.messages import Break, encode
 from .members import Members
 from .wires import Wires
@@ -49,9 +50,17 @@ class Orders:
         answer: dict[int | str, Any] = {}
         apart, here = 0, socket.gethostname()
         for id, engine in self._scheduler.engines.items():
-            queue, tasks, member = [task.id for task in engine.own], list(engine.held), self._members.by_id[id]
+            queue, tasks = list(map(_known_as, engine.own)), list(map(_known_as, engine.held.values()))
+            member = self._members.by_id[id]
             done = {"queue": queue, "tasks": tasks, "completed": member.completed}
             answer[id] = {**done, "pid": member.pid, "name": member.uid, "hostname": member.hostname or here}
             apart += len(queue) + len(tasks)
         answer["unassigned"] = len(self._scheduler.tasks) - apart
         return answer
+
+
+def _known_as(task: Task) -> int:
+    """The id by which its submitter knows a task."""
+    if task.part_of is not None:
+        return task.part_of
+    return task.id if task.whole is None else task.whole

@@ -38,7 +38,7 @@ class Watcher:
         station.on_done = self.catch_up
         #: tasks that go to another scheduler, should they not have begun
         self._moving: dict[int, None] = {}
-        station.on_moving = lambda ids: self._moving.update(dict.fromkeys(ids))
+        station.on_moving = self._move
         #: where there are several schedulers: ends that are none where another one can run the task
         self._unmet: dict[int, list[tuple[Task, Any, int | None]]] = {}
         self._several = False
@@ -60,7 +60,16 @@ class Watcher:
             self._put_off.append((self.store.ended, self._unmet.pop(id, ()), time()))
 
     def _submitted(self, tasks: list[Task]) -> None:
-        self._put_off.append((self.store.submitted, tasks, time()))
+        # What is a part of a task of another scheduler was told of as that.
+        self._put_off.append((self.store.submitted, [task for task in tasks if task.part_of is None], time()))
+
+    def _move(self, ids: Sequence[int], elsewhere: bool) -> None:
+        """Clients take these tasks back, to give them to another scheduler or not."""
+        for id in ids:
+            if elsewhere:
+                self._moving[id] = None
+            else:
+                self._moving.pop(id, None)
 
     def _printed(self, task: Task, stream: int, text: str) -> None:
         self.catch_up()
@@ -71,7 +80,9 @@ class Watcher:
 
     def _delivered(self, deliveries: Sequence[tuple[Task, Any, int | None]]) -> None:
         if self._several:
-            deliveries = [each for each in deliveries if not self._goes_on(*each)]
+            everything, deliveries = deliveries, [each for each in deliveries if not self._goes_on(*each)]
+            if self._moving:
+                self._forget_moved(everything)
         self._put_off.append((self.store.ended, deliveries, time()))
         if self._waits:
             alive = self._station.scheduler.tasks
@@ -90,11 +101,17 @@ class Watcher:
             if len(self._unmet) > KEPT:
                 del self._unmet[next(iter(self._unmet))]
             return True
-        if id not in self._moving:
-            return False
-        if task.count == 1 or len(self._moving) > KEPT:
-            del self._moving[id]
-        return bool(outcome.status == ABORTED)
+        return id in self._moving and bool(outcome.status == ABORTED)
+
+    def _forget_moved(self, deliveries: Sequence[tuple[Task, Any, int | None]]) -> None:
+        """Of what has ended here, nothing goes elsewhere any more."""
+        scheduler = self._station.scheduler
+        ended = {task.id if task.whole is None else task.whole for task, _, _ in deliveries if task.state == ENDED}
+        for id in ended & self._moving.keys():
+            if not any(part in scheduler.tasks for part in scheduler.parts_of(id)):
+                del self._moving[id]
+        while len(self._moving) > KEPT:
+            del self._moving[next(iter(self._moving))]
 
     def wait_for(self, names: dict[int, str]) -> Wait:
         """Begin to note which of these tasks, by number, end from here on."""

@@ -77,6 +77,7 @@ class Terms(msgspec.Struct, array_like=True, frozen=True):
     after: Relation | None = None
     follow: Relation | None = None
     ended: list[int] = []  #: items behind ``first`` that have ended, of a task that is submitted again
+    part_of: int | None = None  #: the task that it was cut from, of which others have, or had, the rest
 
 
 class Order(msgspec.Struct, array_like=True, gc=False, frozen=True):

@@ -368,6 +368,32 @@ def test_revoke_gives_back_what_has_not_begun(host: FakeHost) -> None:
     host.nothing_more()
 
 
+class Gate:
+    """Is opened when a file is there, and says that it waits for that."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+
+    def __reduce__(self) -> Any:
+        code = """import os, time
+open(path + ".here", "w").close()
+while not os.path.exists(path):
+    time.sleep(0.001)"""
+        return exec, (code, {"path": self.path})
+
+
+def test_items_are_given_back_also_while_they_are_opened(host: FakeHost, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    host.send(host.task(1, abs, [Gate(gate), -1, -2], EACH), host.task(2, abs, [-3, -4], EACH))
+    while not os.path.exists(f"{gate}.here"):
+        time.sleep(0.001)
+    host.order(Revoke([1]))
+    assert host.receive(socket=host.control) == GivenBack([], [], rests=[(1, 0)])
+    gate.touch()
+    assert [(o.id, o.item) for o in host.outcomes(2)] == [(2, 0), (2, 1)]
+    host.nothing_more()
+
+
 def test_a_task_whose_last_items_were_given_back_prints_no_more(host: FakeHost) -> None:
     """What the next one prints is not its: it would be lost."""
     host.send(host.task(1, "spin", [0.8, 0, 0], EACH | VIEW))

@@ -54,8 +54,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     # It stands for a host that is elsewhere: its tasks wait for the same outcomes, and are timed alike.
     "client.far": {"errors", "status", "options", "wire", "net", "core.state", "core.effects", "core.credit"},
     "client.orders": {"wire", "core.state", "core.effects"},
-    "client.fan": {"errors", "status", "wire", "net", "core.state"},
-    "client.dealing": {"status", "wire", "core.state"},
+    # Among several schedulers a client does what no one of them could, by rules that are as pure.
+    "client.fan": {"errors", "status", "wire", "net", "core.state", "core.lots"},
+    "client.aside": {"core.state"},
+    "client.dealing": {"status", "wire", "core.state", "core.shares", "core.lots", "core.moves", "core.parts"},
     # What no scheduler by itself could wait for waits here, by their rules.
     "client.waiting": {"core.state", "core.graph"},
     "client.near": {"net", "options", "wire", "shm", "core.state"},  # a part of it

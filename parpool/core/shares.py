@@ -17,7 +17,8 @@ class Shares:
     def __init__(self, count: int) -> None:
         self.count = count
         self.engines = [0] * count  #: that serve
-        self.load = [0] * count  #: tasks under way
+        self.load = [0] * count  #: tasks under way that compete for them
+        self.serving: frozenset[int] = frozenset()  #: all engines that serve
         self.gone: set[int] = set()  #: those that will never answer again
         self._turn = 0
         self._open: list[int] = []  #: those that have engines
@@ -28,7 +29,8 @@ class Shares:
 
     def served(self, engines: Iterable[int]) -> None:
         """These engines serve now."""
-        found = Counter(map(self.of, engines))
+        self.serving = frozenset(engines)
+        found = Counter(map(self.of, self.serving))
         self.engines = [found[number] for number in range(self.count)]
         self._open = [number for number in range(self.count) if found[number] and number not in self.gone]
 
@@ -63,6 +65,12 @@ class Shares:
         """Is there another scheduler, but for these, with engines that might run a task?"""
         found = set(range(self.count)) if targets is None else set(map(self.of, targets))
         return any(self.engines[number] for number in found - self.gone - set(but))
+
+    def may_run(self, number: int, targets: Iterable[int] | None) -> bool:
+        """Has this scheduler engines that might run a task?"""
+        if targets is None:
+            return bool(self.engines[number])
+        return any(self.of(id) == number and id in self.serving for id in targets)
 
     def _least(self, allowed: Sequence[int], weights: Sequence[int]) -> int:
         """The one with the least to do for each of its engines."""

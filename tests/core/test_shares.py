@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parpool.client.shares import Shares
+from parpool.core.shares import Shares
 
 
 def shares(engines: list[int]) -> Shares:

@@ -1,0 +1,254 @@
+"""Pieces of maps, of several items each, that go from one scheduler to another: in whole, or without what has begun."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_schedulers_as_one import at_gate
+from test_schedulers_moves import noted
+
+from parpool import Client, Cluster, CompositeError, ImpossibleDependency, TaskAborted
+
+Until = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Two schedulers with an engine each, for the module."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PARPOOL_DIR", str(tmp_path_factory.mktemp("data")))
+        made = Cluster(n=2, schedulers=2, cluster_id="pair")
+        made.start_cluster()
+        yield made
+        made.stop_cluster()
+
+
+@pytest.fixture
+def two(pair: Cluster) -> Iterator[Client]:
+    with pair.connect_client() as client:
+        assert client.wait_for_engines(2, 20)
+        yield client
+
+
+class Held:
+    """An item, or a call, that is held at a gate, among others that are noted as they run."""
+
+    def __init__(self, folder: Path, *items: int) -> None:
+        self.gate, self.path, self.items = str(folder / "gate"), str(folder / "ran"), items
+
+    def __call__(self, item: int) -> int:
+        if item in self.items:
+            at_gate(self.gate)
+        return noted(self.path, item)
+
+    def open(self) -> None:
+        Path(self.gate).touch()
+
+    def ran(self) -> list[int]:
+        return sorted(map(int, Path(self.path).read_text().split())) if os.path.exists(self.path) else []
+
+    def at(self) -> int:
+        """How many are at the gate."""
+        return len(list(Path(self.path).parent.glob("gate.*")))
+
+
+Hold = Callable[..., Held]
+
+
+@pytest.fixture
+def hold(tmp_path: Path) -> Iterator[Hold]:
+    """Makes some, and opens them at the end, whatever becomes of the test: no engine is to be held for the next one."""
+    made: list[Held] = []
+
+    def make(*items: int) -> Held:
+        folder = tmp_path / str(len(made))
+        folder.mkdir()
+        made.append(Held(folder, *items))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.open()
+
+
+def balanced(rc: Client, targets: Any = None) -> Any:
+    """A view whose pieces end item by item, also where their size is fixed."""
+    view = rc.load_balanced_view(targets)
+    view.retries = 1
+    return view
+
+
+def engines(result: Any) -> set[int]:
+    return {each["engine_id"] for each in result.metadata}
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 50, 200, None])
+def test_pieces_do_not_wait_behind_a_long_call(two: Client, hold: Hold, chunk: int | None, until: Until) -> None:
+    for engine in two.ids:
+        held = hold(-1)
+        long = two[engine].apply_async(held, -1)
+        until(held.at)
+        result = balanced(two).map_async(held, range(200), chunksize=chunk)
+        assert result.get(20) == list(range(200)) and not long.ready()
+        assert engines(result) == {1 - engine}
+        held.open()
+        assert long.get(20) == -1 and held.ran() == list(range(-1, 200))
+
+
+def test_items_behind_a_long_one_go_on_elsewhere(two: Client, hold: Hold, until: Until) -> None:
+    held = hold(3)
+    result = balanced(two).map_async(held, range(40), chunksize=40)
+    until(lambda: len(held.ran()) == 39)
+    assert held.at() == 1 and not result.ready() and result.progress == 39
+    held.open()
+    assert result.get(20) == list(range(40)) and held.ran() == list(range(40))
+    (name,) = result.msg_ids
+    record = until(lambda: [each for each in two.db_query({"msg_id": name, "status": "ok"})])[0]
+    assert record["items"] == 40 and len(engines(result)) == 2
+    assert two.get_result(name).get(20) == list(range(40))
+    assert not two.result_status([name])["pending"]
+    assert {each["msg_id"] for each in two.db_query({"client": two.link.name})} == {name}, "nothing else was made known"
+
+
+def test_several_pieces_with_long_items(two: Client, hold: Hold, until: Until) -> None:
+    held = hold(5)
+    long = balanced(two).map_async(held, range(100), chunksize=25)
+    until(lambda: len(held.ran()) == 99)
+    more = balanced(two).map_async(held, range(100, 200), chunksize=50)
+    assert more.get(20) == list(range(100, 200)) and not long.ready()
+    held.open()
+    assert long.get(20) == list(range(100)) and held.ran() == list(range(200))
+
+
+def test_items_come_back_to_where_they_were(two: Client, tmp_path: Path, hold: Hold, until: Until) -> None:
+    """Both engines are held in turn, each by an item of the map that the other one waits for."""
+    first, second = hold(-1), hold(-2)
+    long = two[0].apply_async(first, -1)
+    until(first.at)
+    slow = balanced(two).map_async(noted, [str(tmp_path / "ran")] * 300, range(300), [0.003] * 300, chunksize=300)
+    until(lambda: os.path.exists(tmp_path / "ran"))
+    other = two[1].apply_async(second, -2)
+    first.open()
+    until(second.at)
+    assert slow.get(20) == list(range(300)) and not other.ready()
+    second.open()
+    assert (long.get(20), other.get(20)) == (-1, -2)
+    assert sorted(map(int, (tmp_path / "ran").read_text().split())) == list(range(300))
+    assert engines(slow) == {0, 1}
+
+
+def test_what_depends_on_a_divided_map(two: Client, hold: Hold, until: Until) -> None:
+    held, view = hold(0), balanced(two)
+    whole = view.map_async(held, range(30), chunksize=30)
+    until(lambda: len(held.ran()) == 29)
+    with view.temp_flags(after=[whole]):
+        after = view.apply_async(held, 77)
+    assert view.apply_async(abs, -1).get(20) == 1 and not after.ready()
+    held.open()
+    assert after.get(20) == 77 and whole.get(20) == list(range(30))
+    assert held.ran() == [*range(30), 77]
+
+
+def fail_at(held: Held, item: int) -> int:
+    if held(item) == 20:
+        raise LookupError(item)
+    return item
+
+
+def test_an_error_in_a_part(two: Client, hold: Hold, until: Until) -> None:
+    held, view = hold(0), balanced(two)
+    whole = view.map_async(fail_at, [held] * 30, range(30), chunksize=30)
+    until(lambda: len(held.ran()) == 29)
+    with view.temp_flags(after=[whole]):
+        after = view.apply_async(abs, -1)
+    held.open()
+    with pytest.raises(CompositeError) as caught:
+        whole.get(20)
+    assert [value for value in caught.value.results if isinstance(value, int)] == [n for n in range(30) if n != 20]
+    with pytest.raises(ImpossibleDependency):
+        after.get(20)
+
+
+def test_abort_of_a_divided_map(two: Client, hold: Hold, until: Until) -> None:
+    held, second, view = hold(0), hold(-5), balanced(two)
+    whole = view.map_async(held, range(30), chunksize=30)
+    until(lambda: len(held.ran()) == 29)
+    long = balanced(two).apply_async(second, -5)  # so that both engines are held
+    until(second.at)
+    queued = view.map_async(held, range(100, 200), chunksize=20)
+    queued.abort()
+    whole.abort()
+    with pytest.raises((TaskAborted, CompositeError)):
+        queued.get(20)
+    held.open()
+    second.open()
+    assert long.get(20) == -5
+    assert whole.get(20) == list(range(30)), "nothing was left to be taken back"
+    assert held.ran() == list(range(30))
+    until(lambda: not two.result_status(queued.msg_ids + whole.msg_ids)["pending"])
+
+
+def test_imap_of_both(two: Client, hold: Hold) -> None:
+    held = hold(0)
+    with two.pool() as pool:
+        results = pool.imap_unordered(held, range(500))
+        assert sorted(next(results) for _ in range(499)) == list(range(1, 500))
+        held.open()
+        assert next(results) == 0
+    assert held.ran() == list(range(500))
+
+
+def test_a_view_of_some_engines_of_both(rc: Client, hold: Hold, until: Until) -> None:
+    held = hold(-1)
+    long = [rc[id].apply_async(held, -1) for id in (0, 1, 2)]
+    until(lambda: held.at() == 3)
+    known = {rc[3].apply_sync(os.getpid)}
+    for targets in ([0, 3], [2, 1, 3], None):
+        view = balanced(rc, targets)
+        calls = [view.apply_async(os.getpid) for _ in range(30)]
+        pieces = view.map_async(held, range(50), chunksize=25)
+        assert {each.get(20) for each in calls} == known and pieces.get(20) == list(range(50))
+    held.open()
+    assert [each.get(20) for each in long] == [-1] * 3
+
+
+def test_an_engine_is_idle_though_another_of_its_scheduler_has_much_to_do(rc: Client, hold: Hold, until: Until) -> None:
+    held = hold(-1)
+    long = [rc[id].apply_async(held, -1) for id in (0, 1, 2)]
+    until(lambda: held.at() == 3)
+    behind = [rc[1].apply_async(abs, -number) for number in range(200)]
+    view = balanced(rc)
+    assert [each.get(20) for each in [view.apply_async(abs, -number) for number in range(100)]] == list(range(100))
+    assert view.map_sync(held, range(100), chunksize=20) == list(range(100))
+    assert not any(each.ready() for each in (*long, *behind))
+    held.open()
+    assert [each.get(20) for each in behind] == list(range(200)) and [each.get(20) for each in long] == [-1] * 3
+
+
+def uneven(path: str, item: int, seconds: float) -> int:
+    return noted(path, item, seconds)
+
+
+def test_many_uneven_items_run_once(rc: Client, tmp_path: Path) -> None:
+    draw, path = random.Random(4), str(tmp_path / "ran")
+    views = [balanced(rc), balanced(rc, [0, 1, 3])]
+    began, results = 0, []
+    for size in (1, 3, 10, 40, 100):
+        for view in views:
+            items = range(began, began := began + 150)
+            seconds = [draw.choice((0.0, 0.0, 0.0, 0.001, 0.01, 0.03)) * (draw.random() < 0.3) for _ in items]
+            results.append((items, view.map_async(uneven, [path] * len(items), items, seconds, chunksize=size)))
+    for items, result in results:
+        assert result.get(60) == list(items)
+    assert Counter(map(int, Path(path).read_text().split())) == Counter(range(began))
+    names = [name for _, result in results for name in result.msg_ids]
+    deadline = time.monotonic() + 20
+    while rc.result_status(names)["pending"]:
+        assert time.monotonic() < deadline
