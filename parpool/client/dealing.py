@@ -19,6 +19,7 @@ from ..wire.functions import Function
 from ..wire.requests import SHIFT
 from .aside import Aside, begin
 from .far import Far
+from .near import NearFar
 from .orders import FUNCTIONS, Ends, end
 from .rounds import Round
 from .waiting import WaitingRoom, named
@@ -28,7 +29,7 @@ class Dealing:
     """Deals tasks out to ``fars``, which are the far hosts of ``count`` schedulers."""
 
     def __init__(self, count: int) -> None:
-        self.fars: list[Far] = []
+        self.fars: list[NearFar] = []
         self.known: dict[bytes, bytes] = {}  #: blobs of functions, by key
         self.shares = Shares(count)
         self.lots: list[Lot] = []  #: what each of them has

@@ -11,7 +11,7 @@ cluster. When another one is, what it had ends in ControllerLost, and the others
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -74,7 +74,6 @@ class Fan:
                 self._owners[source if isinstance(source, int) else source.socket] = number
 
     def _begin(self, connection: Any, patience: float, number: int) -> None:
-        # They open large outcomes as one by itself does, but claim no memory: all of it comes in messages.
         if not number:
             far = NearFar(connection, patience, self.keep, ends=self._dealing.ends)
         else:
@@ -198,7 +197,7 @@ class Fan:
     # -- questions --------------------------------------------------------------------------------------------
 
     def _ask(self, what: str, about: dict[str, Any], reply: Reply) -> None:
-        here = {number: far for number, far in enumerate(self.fars) if not far.lost}
+        here: dict[int, Far] = {number: far for number, far in enumerate(self.fars) if not far.lost}
         if what in ("interrupt", "retire"):
             ids = {number: [id for id in about["ids"] if self._dealing.shares.of(id) == number] for number in here}
             those = {number: here[number] for number in here if ids[number]}
@@ -286,7 +285,7 @@ class Fan:
 class _Lines:
     """What a client asks of its line, for all of them."""
 
-    def __init__(self, fars: list[Far]) -> None:
+    def __init__(self, fars: Sequence[Far]) -> None:
         self._fars = fars
 
     @property

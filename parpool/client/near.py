@@ -2,7 +2,8 @@
 
 That is proved and not guessed: an engine has a lane to its controller, which is a socket in the folder of the
 controller's session, so it sees that folder. If this process sees it as well, and it lies in memory, they can share
-memory. As a task may go to any engine, all of them must be near; otherwise everything travels in messages.
+memory. As a task may go to any engine, all of them must be near, of whichever scheduler; otherwise everything travels in
+messages.
 """
 
 from __future__ import annotations
@@ -57,24 +58,32 @@ def _is_seen(folder: str) -> bool:
 class ClusterStore:
     """Memory that the engines of a cluster can see, as long as all of them are near."""
 
-    def __init__(self, far: NearFar, baton: Baton, leases: Leases) -> None:
-        self._far = far
+    def __init__(self, host: Any, fars: Sequence[NearFar], baton: Baton, leases: Leases) -> None:
+        """``host`` is told when engines come or go; ``fars``: those that have them."""
+        self._fars = fars
+        self._near = False  #: and what must outlive this process cannot lie in its memory
         self._segments = Segments(None, "client", SegmentSettings.from_environment())
         baton.chore, self._segments.on_kept = self._segments.trim, baton.tend
-        far.claim = leases.take
-        told = far.on_change
+        told = host.on_change
 
         def look() -> None:
-            far.look_around()
+            for far in fars:
+                far.look_around()
+            self._near = (
+                any(far.near for far in fars)
+                and all(far.near for far in fars if far.engines)
+                and not any(far.kept for far in fars)
+            )
             told()
 
-        far.on_change = look
+        host.on_change = look
+        for far in fars:
+            far.claim = leases.take
 
     @property
     def threshold(self) -> int | None:
         """From how many bytes on a buffer is put there; None: none is."""
-        # What must outlive this process cannot lie in its memory.
-        return self._segments.threshold if self._far.near and not self._far.kept else None
+        return self._segments.threshold if self._near else None
 
     @property
     def watched(self) -> bool:

@@ -61,8 +61,7 @@ class RemoteLink(BaseLink):
             baton = Baton(far)
             self._attach(far, baton)
             self.control = RemoteControl(far, baton, self.check)
-            if isinstance(far, NearFar):  # several schedulers: everything travels in messages
-                self._store = ClusterStore(far, baton, self.leases)
+            self._store = ClusterStore(far, far.fars if isinstance(far, Fan) else [far], baton, self.leases)
             baton.start()
         except BaseException:
             far.close(False)

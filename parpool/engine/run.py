@@ -158,7 +158,11 @@ class Runner:
         begin(id, call.first)
         started = time()
         numbers = iter(range(call.first, call.count))
-        engine.items = id, numbers  # before it is opened, which may take long: until then all of it can be given back
+        if call.count > 1:  # (what is one item by itself can be opened by one engine only)
+            engine.items = (
+                id,
+                numbers,
+            )  # before it is opened, which may take long: until then all of it can be given back
         try:
             function, items = self._open(call)
         except BaseException as error:
