@@ -1,4 +1,4 @@
-"""A cluster with two schedulers and four engines, for the tests of a module."""
+"""Clusters with two schedulers, and four engines or two, for the tests of a module."""
 
 from __future__ import annotations
 
@@ -33,6 +33,24 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         made.stop_cluster()
         left = [each for each in Path(made.folder).rglob("*") if each.parent.name != "log" and each.is_file()]
         assert [each.name for each in left] == ["controller.lock"], left
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Two schedulers with an engine each."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PARPOOL_DIR", str(tmp_path_factory.mktemp("data")))
+        made = Cluster(n=2, schedulers=2, cluster_id="pair")
+        made.start_cluster()
+        yield made
+        made.stop_cluster()
+
+
+@pytest.fixture
+def two(pair: Cluster) -> Iterator[Client]:
+    with pair.connect_client() as client:
+        assert client.wait_for_engines(2, 20)
+        yield client
 
 
 @pytest.fixture

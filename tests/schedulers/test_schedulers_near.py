@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,23 +24,12 @@ Until = Callable[..., Any]
 N = 200_000
 
 
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Two schedulers with an engine each, which have made their folders already."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PARPOOL_DIR", str(tmp_path_factory.mktemp("data")))
-        made = Cluster(n=2, schedulers=2, cluster_id="near", restarts=0)
-        with made.start_and_connect_sync() as first:
-            first[:].apply_sync(echo, numpy.zeros(N))
-        yield made
-        made.stop_cluster()
-
-
-@pytest.fixture
-def two(pair: Cluster) -> Iterator[Client]:
-    with pair.connect_client() as client:
-        assert client.wait_for_engines(2, 20)
-        yield client
+@pytest.fixture(autouse=True, scope="module")
+def warm(pair: Cluster) -> None:
+    """Engines make their folders when they need them."""
+    with pair.connect_client() as first:
+        assert first.wait_for_engines(2, 20)
+        first[:].apply_sync(echo, numpy.zeros(N))
 
 
 def echo(a: Any) -> Any:

@@ -14,27 +14,9 @@ import pytest
 from test_schedulers_as_one import at_gate
 from test_schedulers_moves import noted
 
-from parpool import Client, Cluster, CompositeError, ImpossibleDependency, TaskAborted
+from parpool import Client, CompositeError, ImpossibleDependency, TaskAborted
 
 Until = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Two schedulers with an engine each, for the module."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PARPOOL_DIR", str(tmp_path_factory.mktemp("data")))
-        made = Cluster(n=2, schedulers=2, cluster_id="pair")
-        made.start_cluster()
-        yield made
-        made.stop_cluster()
-
-
-@pytest.fixture
-def two(pair: Cluster) -> Iterator[Client]:
-    with pair.connect_client() as client:
-        assert client.wait_for_engines(2, 20)
-        yield client
 
 
 class Held:
