@@ -187,7 +187,7 @@ def test_two_clients(make_rig: MakeRig, tmp_path: Path) -> None:
     results = [views[number % 2].apply_async(noted_busily, str(path), number, 0.0002) for number in range(count)]
     killed_on_the_way(rig, path, count, results)
     assert ends_of(results) == list(range(count)) and each_once(path, count)
-    assert len(rig.status()["clients"]) == 2
+    until(lambda: len(rig.status()["clients"]) == 2)  # one may have had all of its results before the last was killed
     more = [view.apply_async(add, 1, 2) for view in views]  # of others the records may have gone with their controller
     assert ends_of(more) == [3, 3]
     names = [result.msg_ids[0] for result in more]
