@@ -124,7 +124,7 @@ def holds_password(db: str) -> bool:
 class SegmentSettings:
     """How much memory a process shares with others of its machine, so that large buffers need not be sent."""
 
-    threshold: int = 64 * 1024  #: bytes from which on a buffer goes by shared memory
+    threshold: int = 32 * 1024  #: bytes from which on a buffer goes by shared memory
     most: int = 2**62  #: bytes that are shared at most; 0: none are. (What the system has is a limit as well.)
     idle: int = 1024 * 2**20  #: bytes that are kept for what comes next
     keep: float = 10.0  #: seconds that they are kept

@@ -82,7 +82,7 @@ attach: Callable[[str], Any] | None = None
 
 
 #: Bytes of a pickle, or of a buffer, below which nobody thinks about where to put it.
-LARGE = 64 * 1024
+LARGE = 32 * 1024
 
 
 #: Bytes of what is packed in one piece: msgpack counts with 32 bits. (And some room for what tells of it.)

@@ -245,6 +245,20 @@ def test_many_readers_of_one_push(pool: parpool.Pool) -> None:
     del view["parts"]
 
 
+def test_a_push_to_eight_costs_the_memory_of_one() -> None:
+    a = numpy.arange(4_000_000.0)
+    with parpool.Pool(8) as pool:
+        view = pool.client[:]
+        view.apply_sync(os.getpid)
+        view.push({"shared_by_eight": a}, block=True)
+        used = sum(os.stat(entry.path).st_blocks * 512 for entry in os.scandir(folder_of(pool)))
+        assert a.nbytes <= used < 1.1 * a.nbytes
+        assert view.pull("shared_by_eight.sum()", block=True) == [a.sum()] * 8
+        view.apply_sync(eval_change, "shared_by_eight")
+        assert view.pull("shared_by_eight[:2]", block=True)[7].tolist() == [-1, 1] and a[0] == 0
+    pool.join()
+
+
 def reserved_after_push(pool: parpool.Pool) -> int:
     segments = store(pool)
     with segments._lock:

@@ -39,8 +39,21 @@ def free_memory() -> int:
 
 @pytest.mark.once
 @pytest.mark.skipif(not files.possible or free_memory() < 14 * GIB, reason="needs 14 GiB of memory and of /dev/shm")
+@pytest.mark.timeout(240)
 def test_more_than_4_gib_each_way() -> None:
     size = 4 * GIB + GIB // 4
+    with parpool.Pool(1) as pool:
+        assert pool.apply(ends, (make(size),)) == (size, 1, 2)
+        assert ends(pool.apply(make, (size,))) == (size, 1, 2)
+    pool.join()
+
+
+@pytest.mark.once
+@pytest.mark.skipif(free_memory() < 14 * GIB, reason="needs 14 GiB of memory")
+@pytest.mark.timeout(240)
+def test_more_than_2_gib_each_way_in_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARPOOL_SHM_MAX", "0")
+    size = 2 * GIB + GIB // 8
     with parpool.Pool(1) as pool:
         assert pool.apply(ends, (make(size),)) == (size, 1, 2)
         assert ends(pool.apply(make, (size,))) == (size, 1, 2)
