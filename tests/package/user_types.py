@@ -14,9 +14,12 @@ from parpool import (
     Pool,
     RemoteFunction,
     depend,
+    empty_shared,
     parallel,
+    register_serializer,
     remote,
     require,
+    share,
 )
 
 if TYPE_CHECKING:
@@ -48,6 +51,36 @@ def of_pools() -> None:
         assert_type(pool.client, Client)
         result: AsyncResult = pool.apply_async(square, (1,))
         assert_type(result.get(), Any)
+
+
+class Samples:
+    """Of a type of one's own."""
+
+    def __init__(self, values: list[float]) -> None:
+        self.values = values
+
+
+def encode(samples: Samples) -> tuple[int, list[bytes]]:
+    """What travels of it."""
+    return len(samples.values), [bytes(len(samples.values))]
+
+
+def decode(count: int, buffers: list[memoryview]) -> Samples:
+    """And what becomes of that."""
+    return Samples([float(each) for each in buffers[0][:count]])
+
+
+def of_arrays(pool: Pool) -> None:
+    """One memory for all, when arguments may be changed, and how other types travel."""
+    with share([1, 2, 3]) as table:
+        assert_type(table.shared, bool)
+        table[:] = 5
+    empty_shared((3, 4), "f4", order="F").unshare()
+    result = pool.apply_async(square, (2,))
+    assert_type(result.sent, bool)
+    assert_type(result.wait_on_send(timeout=1), bool)
+    register_serializer(Samples, encode, decode)
+    register_serializer(Samples, decode, encode)  # type: ignore[arg-type]
 
 
 def of_clusters() -> None:
