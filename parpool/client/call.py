@@ -152,7 +152,7 @@ class ViewResult(CallResult):
     def _value(self) -> Any:
         if self._opened is _CLOSED:
             self._records.read(self._id, self)
-            if self._method == "execute":
+            if self._method in ("execute", "run"):
                 reply = CallResult._value(self)
                 reply.stdout, reply.stderr = self._text(1), self._text(2)
                 return reply

@@ -119,6 +119,13 @@ def test_E2_run_as_a_script(dview: Any, tmp_path: Path) -> None:
     assert dview.apply(eval, "__import__('__main__').__dict__.get('__file__')") == before
 
 
+def test_E2_run_has_what_the_file_printed(e0: Any, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("import sys\nprint('out')\nsys.stderr.write('err')\n")
+    reply = e0.run(script, block=True)
+    assert (reply.stdout, reply.stderr) == ("out\n", "err")
+
+
 def test_E2_run_shows_the_line_of_an_error(e0: Any, tmp_path: Path) -> None:
     script = tmp_path / "failing.py"
     script.write_text("def f():\n    raise ValueError('in the script')\nf()\n")
