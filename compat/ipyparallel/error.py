@@ -10,7 +10,7 @@ from __future__ import annotations
 import builtins
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any
 
 import parpool
 from parpool import NoEngines, ParpoolError, RemoteError, TaskAborted
@@ -177,15 +177,13 @@ def translating() -> Iterator[None]:
     """Within it, parpool's exceptions come out as ipyparallel's."""
     try:
         yield
+    except parpool.ResultTimeout as error:
+        raise TimeoutError(str(error)) from None
     except ParpoolError as error:
         made = translated(error)
         if made is error:
             raise
-        _raise(made)
-
-
-def _raise(error: BaseException) -> NoReturn:
-    raise error from error.__cause__  # and not from what it was made of, which would be printed again
+        raise made from error.__cause__  # and not from what it was made of, which would be printed again
 
 
 def with_translated(values: Any) -> Any:

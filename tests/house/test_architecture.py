@@ -191,6 +191,7 @@ MORE_METHODS = {  # each with the public API that asks for them
     "parpool.compat.ipyparallel.clients.Client": "ipyparallel's Client",
     "parpool.compat.ipyparallel.results.AsyncResult": "ipyparallel's AsyncResult, and Future",
     "parpool.compat.ipyparallel.views.View": "ipyparallel's views",
+    "parpool.compat.ipython1.kernel.multiengineclient.MultiEngineClient": "IPython1's MultiEngineClient",
 }
 
 
