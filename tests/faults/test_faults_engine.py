@@ -207,7 +207,7 @@ def test_an_engine_that_is_stopped_for_a_moment(make_rig: MakeRig, tmp_path: Pat
 # Busy -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("busy, amount", [(hold_the_lock, 4), (compute_with_the_lock, 2)])
+@pytest.mark.parametrize("busy, amount", [(hold_the_lock, 2), (compute_with_the_lock, 2)])
 def test_a_task_that_holds_the_interpreter_is_not_taken_for_dead(
     make_rig: MakeRig, tcp: bool, busy: Any, amount: int
 ) -> None:
