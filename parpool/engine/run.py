@@ -20,7 +20,7 @@ from ..shm.recorder import Recorder
 from ..shm.segments import Segments
 from ..status import ERROR, OK, OVERTIME, UNMET
 from ..wire import envelope, serializers
-from ..wire.envelope import LARGE, MARK, Large, dumps_small
+from ..wire.envelope import LARGE, Large, dumps_small
 from ..wire.failure import pack_failure, safe_repr
 from ..wire.messages import CALL, EACH, EACHSTAR, HOW, INLINE, MAP, SHARED, VIEW, Call, encode
 from ..wire.payload import NONE, packable
@@ -248,7 +248,7 @@ class Runner:
             try:
                 namespace, stream = self._namespace, call.payload
                 function = namespace.function(call.function)
-                if opened is None and stream.startswith(MARK):
+                if opened is None and envelope.is_envelope(stream):
                     # Once: what is missing may be found out in the middle of it.
                     opened = self._claim(stream)
                     self._taken = opened.place

@@ -146,7 +146,7 @@ class Router:
         except zmq.Again:
             return None
         # A message of zmq arrives whole: the rest of it is there.
-        return peer, _rest(self.socket) if _get(self.socket, _RCVMORE) else []
+        return peer, _rest(self.socket, 1) if _get(self.socket, _RCVMORE) else []
 
     def refused(self) -> int:
         """How often somebody has knocked whose keys are wrong, or who has none. To be asked now and then."""
@@ -259,6 +259,9 @@ class Knocks:
             self._seen += 1
 
 
+LARGE = 256 * 1024  #: bytes from which on a frame stays where it was received
+
+
 # pyzmq's compiled socket, without the layer of Python over it: a tenth of the time for a small frame.
 _send = zmq.backend.Socket.send
 _receive = zmq.backend.Socket.recv
@@ -272,18 +275,32 @@ def _send_frames(socket: zmq.Socket[bytes], header: bytes, frames: Sequence[byte
         return
     _send(socket, header, _MORE | flags)  # the others follow where it goes
     # Copied once, also when they are large: a send without a copy starts a thread of pyzmq's own, with sockets of its
-    # own, that stays until the process ends.
+    # own, that stays until the process ends. What has come as a large frame goes on as it is: it is zmq's already.
     for frame in frames[:-1]:
-        _send(socket, frame, _MORE)
-    _send(socket, frames[-1])
+        _send(socket, _as_it_came(frame), _MORE)
+    _send(socket, _as_it_came(frames[-1]))
 
 
-def _rest(socket: zmq.Socket[bytes]) -> Frames:
-    """The other frames of a message of which the first was received, and more are there."""
-    frames: Frames = [_receive(socket)]
-    while _get(socket, _RCVMORE):
-        frames.append(_receive(socket))
-    return frames
+def _as_it_came(frame: Any) -> Any:
+    received: Any = frame.obj if frame.__class__ is memoryview else None
+    return received if isinstance(received, zmq.Frame) and len(received) == frame.nbytes else frame
+
+
+def _rest(socket: zmq.Socket[bytes], small: int = 0) -> Frames:
+    """The other frames of a message of which the first was received, and more are there.
+
+    Large ones are memoryviews of what zmq has received, which lives as long as they do: to copy it out takes longer than
+    all the rest. The first ``small`` of them are bytes in any case.
+    """
+    frames: list[Any] = []
+    while True:
+        if len(frames) < small:
+            frames.append(_receive(socket))
+        else:
+            found: Any = _receive(socket, 0, False)
+            frames.append(memoryview(found) if len(found) >= LARGE else found.bytes)
+        if not _get(socket, _RCVMORE):
+            return frames
 
 
 def _notice_silence(socket: zmq.Socket[bytes]) -> None:

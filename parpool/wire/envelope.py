@@ -289,7 +289,7 @@ class Opened:
 
     __slots__ = ("stream", "buffers", "place", "shared", "_size")
 
-    def __init__(self, payload: bytes, take: Take | None) -> None:
+    def __init__(self, payload: bytes | memoryview, take: Take | None) -> None:
         head, end = head_of(payload, len(MARK))
         envelope = _decode(head)
         told = envelope.buffers
@@ -344,7 +344,7 @@ class Unopened:
 
 def received(payload: Any, take: Take | None) -> Any:
     """A payload that has arrived: an envelope is opened as far as its buffers are claimed, others are as they are."""
-    if payload.__class__ is not bytes or not payload.startswith(MARK):
+    if not is_envelope(payload):
         return payload
     try:
         return Opened(payload, take)
@@ -354,9 +354,15 @@ def received(payload: Any, take: Take | None) -> Any:
 
 def any_in(frames: Sequence[bytes]) -> bool:
     """May there be an envelope in a message?"""
-    return MARK in frames[0] or any([frame.startswith(MARK) for frame in frames[1:]])
+    return MARK in frames[0] or any([is_envelope(frame) for frame in frames[1:]])
+
+
+def is_envelope(payload: Any) -> bool:
+    """Is it one, as it has arrived: bytes, or a memoryview where it is large?"""
+    kind = payload.__class__
+    return bool(payload.startswith(MARK) if kind is bytes else kind is memoryview and payload[: len(MARK)] == MARK)
 
 
 def load(payload: Any) -> Any:
     """Open a payload that was :func:`received`."""
-    return pickle.loads(payload) if payload.__class__ is bytes else payload.load()
+    return pickle.loads(payload) if payload.__class__ in (bytes, memoryview) else payload.load()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 import zmq
 from sides import Keeping, await_message
 
-from parpool.net.sockets import Context, Poller, have_ipc, keypair
+from parpool.net.sockets import LARGE, Context, Poller, have_ipc, keypair
 
 pytestmark = pytest.mark.skipif(not have_ipc(), reason="local sockets")
 
@@ -42,6 +43,26 @@ def test_frames(context: Context, other: Context, address: str, size: int) -> No
     assert await_message(dealer) == [b"back", *frames]
     router.send(b"e", b"one", frames[:1])
     assert await_message(dealer) == [b"one", frames[0]]
+
+
+def test_large_frames_stay_where_they_were_received(context: Context, other: Context, address: str) -> None:
+    router = context.router(address)
+    dealer = other.dealer(address, "a")
+    content = bytes(range(256)) * (LARGE // 256)
+    for _ in range(2):  # the second time what has come goes back
+        dealer.send(b"header", [content, b"small", content[1:]])
+        peer, (header, large, small, almost) = await_message(router)
+        assert type(header) is type(small) is type(almost) is bytes and type(large) is memoryview
+        assert large == content and almost == content[1:]
+        assert router.send(peer, header, [large, large[1:]])
+        back = await_message(dealer)
+        assert back[1] == content and back[2] == content[1:]
+    large[0] = 77  # it can be written to, and is not what was sent
+    assert back[1][0] == 0
+    kept = back[1][5:10]
+    del back, large
+    gc.collect()
+    assert bytes(kept) == bytes(range(5, 10))
 
 
 def test_a_dealer_may_connect_first(context: Context, other: Context, address: str) -> None:
