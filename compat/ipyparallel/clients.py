@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 import sys
 import time
 import warnings
@@ -123,11 +125,21 @@ class Client:
         self.parpool.shutdown(targets, hub=hub)
 
     def send_signal(self, sig: int | str, targets: Any = None, block: bool | None = None) -> None:
-        """Interrupt what the engines run: SIGINT alone. ``Cluster.signal_engines`` sends any signal."""
+        """Send a signal to engines: SIGINT to any, others to those of this machine."""
         number = getattr(signal, sig) if isinstance(sig, str) else sig
-        if number != signal.SIGINT:
-            raise NotImplementedError("of a client's signals there is SIGINT: Cluster.signal_engines() sends any")
-        self.parpool.interrupt(targets)
+        if number == signal.SIGINT:
+            self.parpool.interrupt(targets)
+            return
+        status = self.parpool.queue_status(verbose=True)
+        chosen = self.parpool.direct_view("all" if targets is None else targets).targets
+        ids = self.ids if chosen == "all" else [chosen] if isinstance(chosen, int) else chosen
+        for id in ids:
+            if status[id]["hostname"] != socket.gethostname():
+                raise NotImplementedError(
+                    f"engine {id} is on another machine: Cluster.signal_engines() sends any signal"
+                )
+        for id in ids:
+            os.kill(status[id]["pid"], number)
 
     # -- views ------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -180,24 +181,12 @@ class DirectView(View):
     """Each engine of the targets gets every call."""
 
     def __init__(self, client: Client, targets: Any = "all", **flags: Any) -> None:
-        self._prompt: Any = None  #: parpool's view that the magics use
         super().__init__(client, targets, **flags)
 
     @property
     def parpool(self) -> NativeView:
         """parpool's own view of these targets."""
         return self.client.parpool.direct_view(self.targets)
-
-    @property
-    def block(self) -> bool:
-        """Do calls wait for their values?"""
-        return self._block
-
-    @block.setter
-    def block(self, block: bool) -> None:
-        self._block = block
-        if self._prompt is not None:
-            self._prompt.block = block
 
     def _apply(self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> AsyncResult:
         view = self.parpool
@@ -322,10 +311,12 @@ class DirectView(View):
     # -- the rest ---------------------------------------------------------------------------------------------
 
     def activate(self, suffix: str = "") -> None:
-        """Bring this view to the IPython prompt: parpool's ``%px``, ``%%px``, ``%autopx``, ``%pxresult``, ``%pxconfig``."""
-        self._prompt = self.parpool
-        self._prompt.block = self.block
-        self._prompt.activate(suffix)
+        """Bring this view to the IPython prompt: ``%px``, ``%%px``, ``%autopx``, ``%pxresult``, ``%pxconfig``."""
+        if "IPython" not in sys.modules:  # whoever runs a prompt has imported it
+            raise RuntimeError("activate() brings %px to an IPython prompt, and none is running in this process")
+        from .magics import activate
+
+        activate(self, suffix)
 
     def use_dill(self) -> Any:
         """What this client sends by value goes by dill."""

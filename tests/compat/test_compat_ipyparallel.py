@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import os
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,8 +82,11 @@ def test_what_a_client_is_given_besides(rc: ipp.Client) -> None:
     assert ipp.Client(rc.parpool, context=None, debug=True).ids == rc.ids
     with pytest.raises(TypeError, match="ssh -L"):
         ipp.Client(sshserver="me@there")
-    with pytest.raises(NotImplementedError, match="SIGINT"):
-        rc.send_signal(signal.SIGTERM)
+    rc.send_signal(0)  # which only asks whether they are there
+    rc.send_signal("SIGINT", targets=0)
+    assert rc[:].apply_sync(abs, -1) == [1, 1]
+    with pytest.raises(RuntimeError, match="IPython prompt"):
+        rc.activate()
 
 
 def test_calls_by_their_place_and_name(rc: ipp.Client) -> None:

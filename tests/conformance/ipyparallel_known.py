@@ -4,7 +4,6 @@ PRIVATE = "it looks at ipyparallel's insides: what it has behind a Client, or a 
 KERNEL = "parpool's engines are no IPython kernels: no magics, no display of more than a last value, no data channel"
 TRACKER = "it wants pyzmq's MessageTracker: arguments are pickled or copied when the call is made, so there is none"
 HISTORY = "it counts the view's history: of parpool's, tasks of imap are not a part, and all views have one"
-MESSAGES = "%px and its like are parpool's: its options and messages, its own AsyncResult"
 CLOUDPICKLE = "with cloudpickle, a function gets the engine's names all the same, and not the client's"
 
 #: Files that are not run, and why.
@@ -71,19 +70,10 @@ KNOWN: dict[str, dict[str, str]] = {
         "test_retries": "retries are for engines that die: what a task raises is its outcome",
     },
     "test_magics.py": {
-        "test_cell_px_var_expand": MESSAGES,
-        "test_cellpx_block_args": MESSAGES,
-        "test_cellpx_groupby_engine": MESSAGES,
-        "test_cellpx_groupby_order": MESSAGES,
-        "test_cellpx_groupby_type": MESSAGES,
-        "test_cellpx_error_stream": MESSAGES,
-        "test_cellpx_error_no_stream": MESSAGES,
-        "test_px_nonblocking": MESSAGES,
-        "test_autopx_blocking": MESSAGES,
-        "test_autopx_nonblocking": MESSAGES,
-        "test_pxconfig": MESSAGES,
-        "test_cellpx_targets": MESSAGES,
-        "test_cellpx_block": MESSAGES,
+        "test_cellpx_groupby_engine": KERNEL,
+        "test_cellpx_groupby_order": KERNEL,
+        "test_cellpx_groupby_type": KERNEL,
+        "test_autopx_nonblocking": "what is queued behind code that fails runs all the same",
     },
     "test_remotefunction.py": {},
     "test_view.py": _VIEW | {"test_scatter_tracked": TRACKER, "test_apply_displaypub": KERNEL},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,11 @@ import pytest
 
 pytest.importorskip("IPython")
 
-from IPython.core.interactiveshell import InteractiveShell
-from IPython.utils.capture import capture_output
+import shells
 from parpool.compat.ipython1 import client
 from rows import Gate
-from traitlets.config import Config
 
 import parpool
-from parpool.magics import unload_ipython_extension
 
 ENGINES = 2
 Typed = Callable[[str], str]
@@ -27,17 +23,8 @@ Typed = Callable[[str], str]
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Iterator[Any]:
-    """A prompt, as get_ipython() finds it."""
-    main = sys.modules["__main__"]
-    config = Config({"HistoryManager": {"enabled": False}, "InteractiveShell": {"colors": "nocolor"}})
-    shell = InteractiveShell.instance(config=config, ipython_dir=str(tmp_path))
-    yield shell
-    unload_ipython_extension(shell)
-    shell.restore_sys_module_state()
-    InteractiveShell.clear_instance()
-    sys.modules["__main__"] = main
-    for name in ("last_type", "last_value", "last_traceback", "last_exc"):  # they hold frames
-        vars(sys).pop(name, None)
+    with shells.prompt(tmp_path) as made:
+        yield made
 
 
 @pytest.fixture
@@ -52,13 +39,7 @@ def mec(rc: parpool.Client, shell: Any) -> client.MultiEngineClient:
 def typed(shell: Any, mec: client.MultiEngineClient) -> Typed:
     """What the prompt prints for something that is typed."""
     shell.user_ns["mec"] = mec
-
-    def type_in(text: str) -> str:
-        with capture_output(display=False) as io:
-            shell.run_cell(text, store_history=True)
-        return str(io.stdout)
-
-    return type_in
+    return lambda text: shells.typed(shell, text)
 
 
 def numbers(text: str) -> str:
