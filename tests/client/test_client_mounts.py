@@ -25,8 +25,11 @@ pytestmark = [
 PRIVATE = ["unshare", "--mount", "--propagation", "private", "sh", "-c"]
 
 HEAD = """
-import errno, multiprocessing, os, resource, signal, sys, time
+import errno, multiprocessing, os, resource, signal, sys, time, warnings
 import numpy, parpool
+
+# Python 3.12 and later say so whenever a process with threads forks, as one case does to become another user.
+warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 
 def add(a):
     a += 1
