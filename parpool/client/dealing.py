@@ -5,7 +5,7 @@ Nothing here waits, or knows of connections: the fan (``fan.py``) says when ther
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
 from typing import Any
 
@@ -21,7 +21,7 @@ from .aside import Aside, begin
 from .far import Far
 from .near import NearFar
 from .orders import FUNCTIONS, Ends, end
-from .rounds import Round
+from .rounds import Asking, Round
 from .waiting import WaitingRoom, named
 
 
@@ -48,6 +48,7 @@ class Dealing:
         self._last_id = -1
         self._unwanted: set[int] = set()  #: tasks to be taken back when they are where they go
         self._moves = Moves()
+        self._at_rest: Callable[[], None] | None = None  #: nothing is to be moved; this is called when nothing is
         self._room = WaitingRoom(self.ends, self._is_alive)
 
     def __len__(self) -> int:
@@ -191,6 +192,10 @@ class Dealing:
             tasks, self._back = self._back, []
             # The hub is to hear of them from the one where they were before it does from the other.
             Round(there, lambda found, error: self._go_elsewhere(tasks)).ask("heard", {})
+        if self._at_rest is not None:
+            if not self._between:
+                self._at_rest()
+            return
         engines = self.shares.engines
         standing = {number: self.lots[number].standing(engines[number]) for number in there}
         pairs = self._moves.look(monotonic(), standing)
@@ -203,6 +208,20 @@ class Dealing:
             if ids := self._choose(full, idle, portion(of, standing[idle])):
                 self.fars[full].abort(ids, elsewhere=True)
                 return
+
+    def come_to_rest(self, there: Mapping[int, Asking], then: Callable[[str], None]) -> None:
+        """Move nothing more, and call ``then`` when nothing is on its way: from then on all is with a scheduler, for
+        good. It gets an error in words."""
+        said: list[str] = []
+
+        def look() -> None:
+            if said:
+                self._at_rest = _do_nothing
+                then(said[0])
+
+        self._at_rest = look
+        # They have done, and told of, all that they were asked for, and will not give back the rest.
+        Round(there, lambda found, error: said.append(error)).ask("sync", {})
 
     def _choose(self, full: int, idle: int, items: int) -> list[int]:
         """Tasks that are to go from one scheduler to another, the last ones; ``items``: how much of them."""
@@ -230,8 +249,8 @@ class Dealing:
     def come_back(self, number: int, task: Task, result: Any) -> bool:
         """A scheduler has given back a task, or an item of it. False where that is the end of it."""
         if result.status == ABORTED:
-            if task.id not in self._moves.asked:
-                return False
+            if task.id not in self._moves.asked or result.payload:
+                return False  # where there is a reason, it is not that it was asked for
             self._moves.came()
         elif not self._may_run_elsewhere(number, task, result):
             return False
@@ -344,6 +363,10 @@ class Dealing:
         self._between.clear()
         for task in tasks:
             end(task, ABORTED, error, self.ends)
+
+
+def _do_nothing() -> None:
+    """Once is enough."""
 
 
 def _tried(task: Task) -> frozenset[int]:

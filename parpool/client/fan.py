@@ -204,7 +204,9 @@ class Fan:
             Round(those, lambda found, error: reply(None, error)).ask(
                 what, {number: {"ids": ids[number]} for number in those}, each=True
             )
-        elif what in ("queue_status", "cluster_status", "sync"):
+        elif what == "sync":
+            self._dealing.come_to_rest(here, lambda error: reply(None, error))
+        elif what in ("queue_status", "cluster_status"):
             if what == "cluster_status":  # which is to tell of those, too, that are not there
                 here = {**self._met(), 0: self.fars[0]}
             Round(here, partial(self._answer, what, reply)).ask(what, about)
@@ -222,7 +224,7 @@ class Fan:
 
     def _answer(self, what: str, reply: Reply, found: dict[int, Any], error: str) -> None:
         there = {number: value for number, value in found.items() if value is not None}
-        if what == "sync" or 0 not in there:
+        if 0 not in there:
             reply(None, error)
         elif what == "queue_status":
             reply(rounds.queue_status(there, len(self._dealing)), "")

@@ -188,6 +188,13 @@ class Scheduler(Returns):
         self._dispatch.assign(effects, now)
         return effects
 
+    def spare(self, ids: Iterable[int]) -> None:
+        """Drop nothing more of tasks for which :meth:`abort` was called: what comes back runs elsewhere."""
+        for id in ids:
+            for part in self._ledger.parts.of(id):
+                if (task := self.tasks.get(part)) is not None:
+                    task.aborting = False
+
     def condemn(self, ids: Iterable[int], now: float) -> Effects:
         """As :meth:`abort`, of very many: nothing of them begins from here on, and their ends come by :meth:`bury`."""
         found = {id: task for id in ids if (task := self.tasks.get(id)) is not None and task.state != ENDED}

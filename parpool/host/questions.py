@@ -95,7 +95,10 @@ class Questions:
         return [[key, value] for key, value in status.items()], names  # the keys of status are not all of one type
 
     def _on_sync(self, door: Door, about: dict[str, Any]) -> Any:
-        """All that was said before has been heard."""
+        """All that was said before has been heard, and done: also what it has brought is on its way before the answer.
+        What has not come back by now, to go to another scheduler, stays here."""
+        self._controller.watcher.stay(door)
+        door.flush()
 
     def _on_unmet(self, door: Door, about: dict[str, Any]) -> Any:
         self._controller.watcher.unmet([id for id in _ints(about["ids"]) if id >> SHIFT == door.number])

@@ -11,7 +11,7 @@ from ..core.state import ENDED, Task
 from ..hub.records import Store
 from ..status import ABORTED, LOST, UNMET
 from ..wire.messages import Revoke
-from ..wire.requests import Definition
+from ..wire.requests import SHIFT, Definition
 from .deeds import Deeds
 from .doors import Door
 from .journal import Journal
@@ -70,6 +70,12 @@ class Watcher:
                 self._moving[id] = None
             else:
                 self._moving.pop(id, None)
+
+    def stay(self, door: Door) -> None:
+        """What a client has taken back, and what is not back yet, is to stay here."""
+        ids = [id for id in self._moving if id >> SHIFT == door.number]
+        self._move(ids, False)
+        self._station.scheduler.spare(ids)
 
     def _printed(self, task: Task, stream: int, text: str) -> None:
         self.catch_up()

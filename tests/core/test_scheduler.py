@@ -397,6 +397,16 @@ def test_abort_of_a_running_chunk_takes_its_items_that_have_not_begun() -> None:
     world.assert_over()
 
 
+def test_what_was_aborted_may_be_spared_until_it_is_given_back() -> None:
+    world = world_of(2, timed=1e-4)
+    world.submit(*plain(1, count=6, weight=6), *plain(2))
+    world.abort(1, 2)
+    world.scheduler.spare([1, 2, 3])
+    world.settle()
+    assert {world.outcomes[1, item][0] for item in range(6)} == {OK} and world.outcomes[2, 0][0] == OK
+    world.assert_over()
+
+
 def test_every_item_of_an_aborted_chunk_has_an_outcome() -> None:
     world = World()
     world.submit(*plain(1, count=5, weight=5))

@@ -9,6 +9,7 @@ import subprocess
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -100,6 +101,23 @@ def test_the_controller_is_killed_and_with_it_all_schedulers(make_rig: MakeRig, 
     assert not set(before.values()) & set(schedulers(rig).values())
     until(lambda: rig.ids() == [0, 1, 2, 3])
     assert len(set(rig.client[:].apply_sync(my_pid))) == 4
+
+
+def test_pieces_of_maps_that_move_while_a_scheduler_is_killed(rig: Rig, tmp_path: Path) -> None:
+    path, draw, view = tmp_path / "ran", Random(11), rig.client.load_balanced_view()
+    view.retries = 1  # so that pieces end item by item, and large ones are divided
+    results, began = [], 0
+    for size in (5, 40, 200):
+        items = range(began, began := began + 400)
+        seconds = [draw.choice((0.0, 0.001, 0.02)) if draw.random() < 0.3 else 0.0 for _ in items]
+        results.append((items, view.map_async(noted_busily, [str(path)] * len(items), items, seconds, chunksize=size)))
+    for share in (0.2, 0.5):
+        until(lambda share=share: len(lines(path)) > share * began)
+        os.kill(schedulers(rig)[1], signal.SIGKILL)
+        until(lambda: schedulers(rig)[1] is not None)
+    for items, result in results:
+        assert result.get(60) == list(items)
+    assert Counter(lines(path)) == Counter(map(str, range(began)))
 
 
 def test_dependencies_across_schedulers_outlive_them(rig: Rig, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from test_schedulers_as_one import at_gate
 from test_schedulers_moves import noted
 
-from parpool import Client, CompositeError, ImpossibleDependency, TaskAborted
+from parpool import Client, Cluster, CompositeError, ImpossibleDependency, TaskAborted
 
 Until = Callable[..., Any]
 
@@ -87,8 +87,8 @@ def test_pieces_do_not_wait_behind_a_long_call(two: Client, hold: Hold, chunk: i
 def test_items_behind_a_long_one_go_on_elsewhere(two: Client, hold: Hold, until: Until) -> None:
     held = hold(3)
     result = balanced(two).map_async(held, range(40), chunksize=40)
-    until(lambda: len(held.ran()) == 39)
-    assert held.at() == 1 and not result.ready() and result.progress == 39
+    until(lambda: result.progress == 39)
+    assert held.at() == 1 and len(held.ran()) == 39 and not result.ready()
     held.open()
     assert result.get(20) == list(range(40)) and held.ran() == list(range(40))
     (name,) = result.msg_ids
@@ -175,6 +175,25 @@ def test_abort_of_a_divided_map(two: Client, hold: Hold, until: Until) -> None:
     assert whole.get(20) == list(range(30)), "nothing was left to be taken back"
     assert held.ran() == list(range(30))
     until(lambda: not two.result_status(queued.msg_ids + whole.msg_ids)["pending"])
+
+
+def test_clients_leave_while_much_is_on_its_way(two: Client, pair: Cluster, hold: Hold, until: Until) -> None:
+    names, expected = [], 0
+    held = hold(-1)
+    for milliseconds in range(4, 16):  # moves begin after 5, and take some
+        leaving = pair.connect_client()
+        long = leaving[0].apply_async(held, -1)
+        view = balanced(leaving)
+        pieces = view.map_async(held, range(expected, expected + 20), chunksize=20)
+        calls = [view.apply_async(held, number) for number in range(expected + 20, expected + 50)]
+        expected += 50
+        names += [*pieces.msg_ids, *(name for call in (long, *calls) for name in call.msg_ids)]
+        time.sleep(milliseconds / 1000)
+        leaving.close(keep=True)
+    held.open()
+    until(lambda: not two.result_status(names)["pending"])
+    assert held.ran() == [*[-1] * 12, *range(expected)]
+    assert {each["status"] for each in two.db_query({"msg_id": {"$in": names}}, keys=["status"])} == {"ok"}
 
 
 def test_imap_of_both(two: Client, hold: Hold) -> None:
