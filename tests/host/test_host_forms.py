@@ -72,6 +72,16 @@ def test_items_and_kinds() -> None:
     assert (task.kind, task.first, task.count, task.weight) == (8, 2, 5, 7)
 
 
+def test_parts_of_tasks_that_are_with_others() -> None:
+    whole, forms = (CLIENT << SHIFT) + 7, Forms()
+    (part,) = made([order(first=2, count=5, weight=5, terms=0)], [Terms(retries=1, part_of=whole)], forms)
+    assert (part.part_of, part.whole, part.retries) == (whole, None, 1)
+    assert made([order(terms=0)], [Terms(retries=1)], forms)[0].part_of is None
+    for other in (7, (CLIENT + 1) << SHIFT, -1, 1 << 63):
+        with pytest.raises(Unacceptable, match="another client's"):
+            made([order(terms=0)], [Terms(part_of=other)])
+
+
 @pytest.mark.parametrize(
     "orders, why",
     [

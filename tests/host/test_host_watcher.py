@@ -13,7 +13,7 @@ from parpool import status as codes
 from parpool.core.state import Task
 from parpool.host.watcher import Watcher
 from parpool.wire.messages import EACH, Printed, encode
-from parpool.wire.requests import Abort, Definition, Submit
+from parpool.wire.requests import Abort, Definition, Submit, Terms
 
 FUNCTION = Definition(b"function", b"blob", "f")
 
@@ -118,6 +118,42 @@ def test_what_was_taken_back(scene: Scene) -> None:
     (id,) = scene.submit(1)
     scene.client.tell(Abort([id]))
     assert scene.book.of("ended") == [(id, 0, codes.ABORTED, None)]
+
+
+def test_what_goes_to_another_scheduler_has_not_ended(scene: Scene) -> None:
+    scene.watcher.be_one_of_several()
+    first, second = scene.submit(1, 2)
+    (several,) = scene.submit(3, kind=EACH, count=3, weight=3)
+    scene.client.tell(Abort([first, several], True))
+    assert scene.book.of("ended") == [] and len(scene.paper.station.scheduler.tasks) == 1
+    scene.submit(1)  # it has come back
+    scene.client.tell(Abort([first, second]))
+    assert scene.book.of("ended") == [(first, 0, codes.ABORTED, None), (second, 0, codes.ABORTED, None)]
+
+
+def test_what_stays_though_it_was_to_go(scene: Scene) -> None:
+    scene.watcher.be_one_of_several()
+    engine = scene.paper.add_engine()
+    (id,) = scene.submit(1, kind=EACH, count=4, weight=4)
+    scene.paper.step(3)
+    engine.take()
+    engine.begin()
+    scene.client.tell(Abort([id], True))
+    scene.watcher.stay(scene.paper.station.scheduler.tasks[id].door)
+    engine.obey()
+    scene.advance()
+    assert [each[1:] for each in scene.book.of("ended")] == [(item, codes.OK, 0) for item in range(4)]
+
+
+def test_parts_of_what_others_have_are_no_tasks_of_their_own(scene: Scene) -> None:
+    scene.paper.add_engine()
+    whole = scene.client.order(9).id
+    order = scene.client.order(1, kind=EACH, first=1, count=3, weight=3, terms=0)
+    scene.paper.tasks[order.id] = {"count": 3, "retries": 0}
+    scene.client.tell(Submit([order], [Terms(part_of=whole)], [FUNCTION]))
+    scene.advance()
+    assert scene.book.of("submitted") == []
+    assert [item for _, item, _, _ in scene.book.of("ended")] == [1, 2]
 
 
 def test_engines_come_and_go(scene: Scene) -> None:
