@@ -213,6 +213,7 @@ class Far:
         elif type(message) is Refused:
             self.lose(ProtocolError(f"the controller refuses this client: {message.reason}"))
         elif type(message) is Over:
+            self.line.over = True
             self.lose(ControllerLost(f"the cluster was ended: {message.reason}"))
 
     def _deliver(self, delivery: Delivery, frames: list[bytes]) -> None:

@@ -32,6 +32,7 @@ class Line:
         self._said = 0  #: messages since the last
         self._met = False  #: was there ever somebody?
         self._shut = 0  #: handshakes that have ended early
+        self.over = False  #: has the controller said that it ends?
         self._down_since: float | None = monotonic()
         keys = (connection.public_key.encode(), connection.secret_key.encode())
         host_key = connection.server_key.encode()
@@ -126,7 +127,7 @@ class Line:
 
     def close(self, last: bytes) -> None:
         """Send a last message, where somebody is there, and let go of everything."""
-        there = self._met and self._down_since is None
+        there = self._met and self._down_since is None and not self.over
         if there:
             self.send(last)
         self._heart.close()

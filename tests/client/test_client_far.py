@@ -15,7 +15,7 @@ from parpool.client import orders
 from parpool.client.far import Far
 from parpool.core.state import Dependency, Task
 from parpool.net.address import Connection
-from parpool.net.sockets import Context, have_ipc, keypair
+from parpool.net.sockets import Context, Poller, have_ipc, keypair
 from parpool.wire.functions import Function
 from parpool.wire.messages import EACH, INLINE, PROTOCOL, encode
 from parpool.wire.requests import (
@@ -38,6 +38,7 @@ from parpool.wire.requests import (
     Text,
     Welcome,
     Who,
+    from_client,
 )
 
 pytestmark = pytest.mark.skipif(not have_ipc(), reason="the controller of these tests listens on local sockets")
@@ -424,3 +425,15 @@ def test_it_takes_its_leave(controller: FakeController, keep: bool | None) -> No
     controller.far.step = lambda timeout: None  # type: ignore[method-assign]
     assert controller.hears(Leave) == Leave(keep)
     controller.far.close = lambda keep: None  # type: ignore[method-assign]
+
+
+def test_one_that_has_ended_is_told_nothing(met: FakeController) -> None:
+    """It would not hear it, and to wait for that would take a second."""
+    met.say(Over("enough"))
+    met.far.close(True)
+    poller = Poller()
+    poller.add(met.clients)
+    while poller.poll(0.1):
+        message = met.clients.receive()
+        assert message is not None and not isinstance(from_client(message[1][0]), Leave)
+    met.far.close = lambda keep: None  # type: ignore[method-assign]
