@@ -10,9 +10,6 @@ import parpool
 
 from .clients import Client
 
-#: Launchers by their names there, as far as those are not the same in lower case.
-_LAUNCHERS = {"batch": "local"}
-
 
 def _awaited(function: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
     """A method as a coroutine: it runs in a thread, where it may wait."""

@@ -63,9 +63,8 @@ class ViewExecutor(Executor):
 
     def map(self, func: Callable[..., Any], *iterables: Any, **kwargs: Any) -> Iterator[Any]:  # type: ignore[override]
         """An iterator over the values, by the view's ``imap``."""
-        kwargs.pop("timeout", None)
-        chunksize = kwargs.pop("chunksize", None)
-        del chunksize  # parpool puts items together by itself
+        for name in ("timeout", "chunksize"):  # the first was not kept there, and parpool puts items together by itself
+            kwargs.pop(name, None)
         return self.view.imap(func, *iterables, **kwargs)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:

@@ -261,7 +261,10 @@ class DirectView(View):
         self._call("push", {on_the_way.get(name, name): ns[name] for name in ns}, targets=targets, block=False)
         lines = [f"{name} = {other}\ndel {other}" for name, other in on_the_way.items()]
         result = self.execute("\n".join(lines), targets=targets, block=False)
-        return self._give(result, block) and None if (self.block if block is None else block) else result
+        if not (self.block if block is None else block):
+            return result
+        done = result.get()
+        return [None] * len(done) if isinstance(done, list) else None
 
     def pull(self, names: Any, targets: Any = None, block: bool | None = None) -> Any:
         """The values of names on the engines."""

@@ -146,7 +146,8 @@ def test_attributes_of_names(rc: ipp.Client) -> None:
     view["a.b"] = 5
     assert view["a.b"] == 5
     view.push({"a.b": 6, "c": 7}, block=True)
-    assert view.pull(["a.b", "c"], block=True) == [6, 7]
+    assert view.pull(["a.b", "c"], block=True) == [6, 7] and rc[:1].push({"a.b": 6}, block=True) == [None]
+    assert view.push({"a.b": 8}).get() is not None and view["a.b"] == 8
     assert view.apply_sync(ipp.interactive(lambda: [name for name in globals() if "_pushed" in name])) == []
 
 

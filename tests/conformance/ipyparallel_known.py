@@ -3,6 +3,7 @@
 PRIVATE = "it looks at ipyparallel's insides: what it has behind a Client, or a message"
 KERNEL = "parpool's engines are no IPython kernels: no magics, no display of more than a last value, no data channel"
 TRACKER = "it wants pyzmq's MessageTracker: arguments are pickled or copied when the call is made, so there is none"
+LAUNCHERS = "launchers, the configuration by traitlets, logs and the files of clusters are ipyparallel's own"
 HISTORY = "it counts the view's history: of parpool's, tasks of imap are not a part, and all views have one"
 CLOUDPICKLE = "with cloudpickle, a function gets the engine's names all the same, and not the client's"
 
@@ -11,7 +12,6 @@ NOT_RUN = {
     "test_apps.py": "ipcontroller, ipengine and ipcluster: the command line here is `parpool`",
     "test_async.py": "a base class of ipyparallel's own",
     "test_canning.py": "how ipyparallel prepares functions to travel",
-    "test_cluster.py": "launchers, configuration by traitlets and the files of clusters are ipyparallel's own",
     "test_db.py": "the classes of ipyparallel's databases",
     "test_joblib.py": "parpool.compat.joblib is the way there",
     "test_label.py": "labels of tasks: they are taken and not kept",
@@ -60,6 +60,22 @@ KNOWN: dict[str, dict[str, str]] = {
         "test_purge_everything": PRIVATE,
         "test_warning_on_hostname_match": PRIVATE,
         "test_local_ip_true_doesnt_trigger_warning": PRIVATE,
+    },
+    "test_cluster.py": {
+        "test_ipython_log": LAUNCHERS,
+        "test_start_stop_controller": LAUNCHERS,
+        "test_start_stop_engines": LAUNCHERS,
+        "test_start_stop_cluster": LAUNCHERS,
+        "test_get_output": LAUNCHERS,
+        "test_load_profile": LAUNCHERS,
+        "test_cluster_abbreviations[MPI-None]": LAUNCHERS,
+        "test_cluster_abbreviations[SGE-None]": LAUNCHERS,
+        "test_cluster_abbreviations[ipyparallel.cluster.launcher.LocalEngineSetLauncher-None]": LAUNCHERS,
+        "test_cluster_repr": "it shows itself as parpool's cluster does",
+        "test_cluster_manager": LAUNCHERS,
+        "test_to_from_dict": LAUNCHERS,
+        "test_cluster_manager_notice_stop": LAUNCHERS,
+        "test_wait_for_engines_crash": "engines do not look at PYTHONSTARTUP, by which the test has them crash",
     },
     "test_dependency.py": {},
     "test_executor.py": {"test_executor_context": HISTORY},

@@ -71,6 +71,14 @@ class Client(clients.Client):
         super().__init__(connection_info, profile=profile, **named, **options)
 
 
+class OfOurs(shim.Cluster):
+    """A cluster of a test of theirs. What their fixture passes besides is for ipyparallel's own command line."""
+
+    def __init__(self, *, controller_args: Any = (), config: Any = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.config = config
+
+
 def module(name: str, **names: Any) -> ModuleType:
     """A module of theirs, with these names."""
     made = ModuleType(name)
@@ -86,7 +94,7 @@ def module(name: str, **names: Any) -> ModuleType:
 
 CLUSTER = Cluster()
 
-PUBLIC = {name: getattr(shim, name) for name in shim.__all__} | {"Client": Client, "error": error}
+PUBLIC = {name: getattr(shim, name) for name in shim.__all__} | {"Client": Client, "Cluster": OfOurs, "error": error}
 module("ipyparallel", **PUBLIC)
 sys.modules["ipyparallel.error"] = error
 module("ipyparallel.client")
@@ -96,7 +104,9 @@ module("ipyparallel.client.asyncresult", AsyncResult=results.AsyncResult)
 module("ipyparallel.util", interactive=shim.interactive, utc=timezone.utc)
 # Functions travel as they are: there is nothing to be done to them before, and nothing after.
 module("ipyparallel.serialize", can=lambda thing: thing, uncan=lambda thing, names: thing)
-module("ipyparallel.cluster")
+module("ipyparallel.cluster", Cluster=OfOurs)
+LAUNCHERS = ("MPIEngineSetLauncher", "SGEEngineSetLauncher", "LocalEngineSetLauncher", "find_launcher_class")
+module("ipyparallel.cluster.launcher", **dict.fromkeys(LAUNCHERS))  # their names alone: there are none here
 tests = module(
     "ipyparallel.tests", setup=CLUSTER.start, teardown=CLUSTER.stop, add_engines=CLUSTER.add, launchers=CLUSTER.engines
 )

@@ -34,6 +34,7 @@ def folder() -> Path:
 def outcomes(file: str, report: Path) -> dict[str, str]:
     """How each test of a file of theirs ended, and what it said."""
     command = [sys.executable, "-W", "ignore", "-m", "pytest", "-p", "ipyparallel_shim", "-p", "no:cacheprovider"]
+    command += ["-o", "asyncio_mode=auto"]
     command += ["-q", "-c", os.devnull, "--timeout=60", f"--junitxml={report}", str(folder() / file)]
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]).rstrip(":")
@@ -48,7 +49,6 @@ def outcomes(file: str, report: Path) -> dict[str, str]:
     return found
 
 
-@pytest.mark.leaves_files("their tests leave the folder of their cluster")
 @pytest.mark.parametrize("file", KNOWN)
 def test_their_tests(file: str, tmp_path: Path) -> None:
     found = outcomes(file, tmp_path / "report.xml")

@@ -38,4 +38,4 @@ def test_a_session_that_goes_otherwise_is_seen(tmp_path: Path) -> None:
 
 
 def test_every_seed_with_a_session_is_there() -> None:
-    assert len(SESSIONS) == 4
+    assert len(SESSIONS) == 5

@@ -55,7 +55,7 @@ def test_V3_execute_waits_and_runs_on_all(mec: client.MultiEngineClient) -> None
     assert [entry["id"] for entry in result] == [0, 1] and mec.pull("a") == [5, 5]
 
 
-@pytest.mark.parametrize("targets", [[1], 1, (1,), range(1, 2)])
+@pytest.mark.parametrize("targets", [[1], 1, -1, (1,), range(1, 2)])
 def test_V4_only_those_engines(mec: client.MultiEngineClient, targets: Any) -> None:
     assert [entry["id"] for entry in mec.execute("c=1", targets=targets)] == [1]
     assert [("c" in names) for names in mec.keys()] == [False, True]

@@ -48,16 +48,12 @@ class MultiEngineClient:
     def __bool__(self) -> bool:
         return True
 
-    def _ids(self, targets: Any) -> list[int]:
-        """The ids of targets, as they are now. Raises NoEngines where there is none."""
-        chosen = self.targets if targets is None else targets
-        if isinstance(chosen, int):
-            return [chosen]
-        return (self.rc.ids or self.rc[:].targets) if chosen is None or chosen == "all" else list(chosen)
-
     def _view(self, targets: Any) -> parpool.DirectView:
-        """A view that gives lists, also of one engine."""
-        return self.rc.direct_view(self._ids(targets))
+        """A view of targets, as they are now, that gives lists, also of one engine."""
+        chosen = self.targets if targets is None else targets
+        if chosen is None or chosen == "all":
+            return self.rc[:]
+        return self.rc.direct_view([chosen] if isinstance(chosen, int) else list(chosen))
 
     def _give(
         self, result: parpool.AsyncResult, block: bool | None, made: Callable[[Any], Any] = lambda value: value
@@ -87,7 +83,7 @@ class MultiEngineClient:
 
     def get_result(self, i: int | None = None, targets: Any = None, block: bool | None = None) -> Any:
         """What came of the last command of this client on each engine, or of that with the number ``i``."""
-        found, ids = [], self._ids(targets)
+        found, ids = [], self._view(targets).targets
         for id in ids:
             parts = [part for part in self._commands[id] if i is None or _number(part) == i]
             if not parts:
