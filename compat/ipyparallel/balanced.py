@@ -37,12 +37,14 @@ class LoadBalancedView(View):
         timeout = self.timeout if self.timeout and self.timeout > 0 else None
         return {"after": self.after, "follow": self.follow, "timeout": timeout, "retries": self.retries}
 
-    def _apply(self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> AsyncResult:
+    def _apply(
+        self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], passing: bool = False
+    ) -> AsyncResult:
         with translating():
             result = self.client.parpool.send_apply_request(
                 f, args, kwargs, block=False, targets=self.targets, balanced=True, **self._flags()
             )
-        return AsyncResult(self.client, result, single=True)
+        return AsyncResult(self.client, result, single=True, passing=passing)
 
     def map(
         self,

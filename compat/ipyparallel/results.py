@@ -49,6 +49,7 @@ class AsyncResult(Future[Any]):
         return_exceptions: bool = False,
         silent: bool = True,
         fname: str = "apply",
+        passing: bool = False,
     ) -> None:
         super().__init__()
         self.parpool = result
@@ -59,7 +60,8 @@ class AsyncResult(Future[Any]):
         self.silent = silent
         self.fname = fname
         self._split: tuple[AsyncResult, ...] | None = None
-        result.add_done_callback(lambda _: self._settle())
+        if not passing:  # else its value is read at once, and nobody has it to wait for it as a future
+            result.add_done_callback(lambda _: self._settle())
 
     def _settle(self) -> None:
         """The call has ended: tell those who wait for a Future. The value is opened by who asks for it."""

@@ -74,7 +74,7 @@ class View:
 
     def apply(self, f: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """``f(*args, **kwargs)`` on the engines: the value with ``block``, else an AsyncResult."""
-        return self._give(self._apply(f, args, kwargs), self.block)
+        return self._apply(f, args, kwargs, True).get() if self.block else self._apply(f, args, kwargs)
 
     def apply_async(self, f: Callable[..., Any], /, *args: Any, **kwargs: Any) -> AsyncResult:
         """:meth:`apply` that gives an AsyncResult."""
@@ -82,9 +82,11 @@ class View:
 
     def apply_sync(self, f: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """:meth:`apply` that waits for the value."""
-        return self._apply(f, args, kwargs).get()
+        return self._apply(f, args, kwargs, True).get()
 
-    def _apply(self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> AsyncResult:
+    def _apply(
+        self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], passing: bool = False
+    ) -> AsyncResult:
         raise NotImplementedError
 
     def _give(self, result: AsyncResult, block: bool | None) -> Any:
@@ -188,9 +190,11 @@ class DirectView(View):
         """parpool's own view of these targets."""
         return self.client.parpool.direct_view(self.targets)
 
-    def _apply(self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> AsyncResult:
+    def _apply(
+        self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], passing: bool = False
+    ) -> AsyncResult:
         view = self.parpool
-        return self._made(view.apply_async(f, *args, **kwargs), view)
+        return self._made(view.apply_async(f, *args, **kwargs), view, passing=passing)
 
     def _made(self, result: Native, view: NativeView, **options: Any) -> AsyncResult:
         return AsyncResult(self.client, result, single=isinstance(view.targets, int), **options)
