@@ -169,7 +169,7 @@ class Clients:
         if not door.keep:
             self._drop_tasks(door)
         else:
-            self._station.journal.kept(door.number, door.name, False)
+            self._station.journal.kept(door.number, door.name, False, self._station.on_kept(door))
         gone = [each for each in self if not each.here]
         for each in gone[: max(0, len(gone) - LOST_KEPT)]:
             self._remove(each)
@@ -180,7 +180,7 @@ class Clients:
         if not (door.keep if keep is None else keep):
             self._drop_tasks(door)
         elif any(task.door is door for task in self._station.scheduler.tasks.values()):
-            self._station.journal.kept(door.number, door.name, True)
+            self._station.journal.kept(door.number, door.name, True, self._station.on_kept(door))
         self._remove(door)
 
     def absent(self, number: int, name: str, left: bool) -> Door | None:

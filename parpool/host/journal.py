@@ -18,6 +18,7 @@ from typing import Any
 
 FULL = 8 * 2**20  #: bytes of a file after which the other one is begun
 KEPT = 4096  #: clients whose tasks go on without them
+ROOM = 64 * 2**20  #: bytes of what is said of these
 _NAME = re.compile("[A-Za-z0-9_-]{1,64}")
 OVER = 1 << 16  #: tasks that engines took with them, and that are still told of in later files
 
@@ -35,6 +36,8 @@ class Past:
     over: dict[int, tuple[int, int]] = field(default_factory=dict)
     #: clients whose tasks are to go on without them, by number: name, and whether they have left for good
     kept: dict[int, tuple[str, bool]] = field(default_factory=dict)
+    #: what these had here, where others had the rest
+    held: dict[int, str] = field(default_factory=dict)
     cuts: dict[int, int] = field(default_factory=dict)  #: of a task, or a part, that was cut: the first item that went
 
 
@@ -49,6 +52,7 @@ class Journal:
         self._engines: dict[int, str] = {}  #: lines of those that serve
         self._over: dict[int, tuple[int, int]] = {}  #: as in :class:`Past`, the last ones
         self._kept: dict[int, str] = {}  #: lines of clients whose tasks go on
+        self._room = 0  #: bytes of these lines
         self._turned = False
         self.failed: str = ""  #: why nothing is written any more
 
@@ -66,7 +70,8 @@ class Journal:
         self._turn = self._paths.index(written[-1]) if written else 0
         self._engines = {id: _joined(id, *engine) for id, engine in past.engines.items()}
         self._over = dict(past.over)
-        self._kept = {number: _kept(number, *client) for number, client in past.kept.items()}
+        self._kept = {number: _kept(number, *client, past.held.get(number, "")) for number, client in past.kept.items()}
+        self._room = sum(map(len, self._kept.values()))
         self._open(os.O_APPEND)
 
     def _written(self) -> list[Path]:
@@ -88,13 +93,14 @@ class Journal:
         if self._engines.pop(id, None) is not None:
             self._write(f"L {id}\n")
 
-    def kept(self, number: int, name: str, left: bool) -> None:
-        """A client is gone, and its tasks go on."""
+    def kept(self, number: int, name: str, left: bool, held: str = "") -> None:
+        """A client is gone, and its tasks go on. ``held``: those that it has here, where others have the rest."""
         if not _NAME.fullmatch(name):
             return
-        self._kept[number] = line = _kept(number, name, left)
-        if len(self._kept) > KEPT:
+        self._kept[number] = line = _kept(number, name, left, held)
+        while len(self._kept) > KEPT or (sum(map(len, self._kept.values())) > ROOM and len(self._kept) > 1):
             del self._kept[next(iter(self._kept))]
+        self._room = sum(map(len, self._kept.values()))
         self._write(line)
 
     def back(self, number: int) -> None:
@@ -115,7 +121,7 @@ class Journal:
     def given(self, id: int, tasks: Iterable[int]) -> None:
         """An engine is given tasks."""
         self._write(f"G {id} {' '.join(map(str, tasks))}\n")
-        if self._size > FULL:
+        if self._size > FULL + 2 * self._room:
             self._turn = 1 - self._turn
             self._open(os.O_TRUNC)
             self._turned = True
@@ -188,8 +194,8 @@ def _joined(id: int, uid: str, pid: int, hostname: str) -> str:
     return f"J {id} {uid} {pid} {'_'.join(hostname.split()) or '-'}\n"
 
 
-def _kept(number: int, name: str, left: bool) -> str:
-    return f"K {number} {name} {int(left)}\n"
+def _kept(number: int, name: str, left: bool, held: str) -> str:
+    return f"K {number} {name} {int(left)}{' ' if held else ''}{held}\n"
 
 
 def _read(path: Path, past: Past) -> None:
@@ -208,8 +214,10 @@ def _read(path: Path, past: Past) -> None:
                         past.given.pop(int(task), None)
                 elif what == "K":
                     past.kept[int(id)] = rest[0], rest[1] == "1"
+                    past.held[int(id)] = " ".join(rest[2:])
                 elif what == "B":
                     past.kept.pop(int(id), None)
+                    past.held.pop(int(id), None)
                 elif what == "X":
                     numbers = list(map(int, rest))
                     past.over.update(

@@ -7,7 +7,7 @@ knows which clients these are, and a database what their tasks were.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from ..core.state import ENDED, Task
 from ..hub.records import PENDING
 from ..status import ABORTED, OK
 from ..wire.requests import Definition
+from .holdings import from_words
 from .journal import Past
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class LeftBehind:
     def __init__(self, controller: Controller, past: Past) -> None:
         self._controller = controller
         self._until = monotonic() + BACK
+        self._several = controller.settings.schedulers > 1
+        self._held = {number: from_words(words) for number, words in past.held.items()} if self._several else {}
         self._later = {number: name for number, (name, left) in past.kept.items() if not left}
         for number, (name, left) in past.kept.items():
             if left:
@@ -61,6 +64,9 @@ class LeftBehind:
         """Look for what a client has left."""
 
         def found(records: list[dict[str, Any]]) -> None:
+            if self._several:  # what is pending may be with others
+                here = self._held.get(number, {})
+                records = [each for each in records if _number(each) in here]
             if not records:
                 self._controller.journal.back(number)
                 return
@@ -86,8 +92,8 @@ class LeftBehind:
         if door is None:
             return
         tasks: list[Task] = []
-        for each in requests:
-            id, record = int(each["msg_id"].rpartition("_")[2]), records[each["msg_id"]]
+        for id, each, items in self._parts(number, requests):
+            record = records[each["msg_id"]]
             if record["after"] or record["follow"]:
                 ending = Ending(ABORTED, 0, None, DEPENDS)
                 station.deeds.on_delivered([(Task(id, door=door, state=ENDED), ending, None)])
@@ -101,10 +107,30 @@ class LeftBehind:
                     setattr(task, field, each[field])
             if each["targets"] is not None:
                 task.targets = frozenset(each["targets"])
+            if id != (whole := _number(each)):
+                task.part_of = whole
             ended = {outcome["item"] for outcome in record["result"]}
+            if items is not None:
+                ended |= set(range(task.count)) - items
             task.failed = any(outcome["status"] != OK for outcome in record["result"])
             while task.first in ended:
                 task.first += 1
             if rest := frozenset(item for item in ended if item > task.first):
                 vars(task)["ended"] = rest
         station.take(door, [task for task in tasks if task.first < task.count], True)
+
+    def _parts(
+        self, number: int, requests: list[dict[str, Any]]
+    ) -> Iterator[tuple[int, dict[str, Any], frozenset[int] | None]]:
+        """What of these is to go on here: by which ids, and which items."""
+        for each in requests:
+            known_as = _number(each)
+            if not self._several:
+                yield known_as, each, None
+                continue
+            for id, _, items in self._held.get(number, {}).get(known_as, ()):
+                yield id, each, items
+
+
+def _number(request: dict[str, Any]) -> int:
+    return int(request["msg_id"].rpartition("_")[2])

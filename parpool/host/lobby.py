@@ -38,6 +38,8 @@ class Lobby(Host):
         self.on_named: Callable[[Definition], None] = lambda function: None
         #: told of tasks that are taken back, should they not have begun; do they go to another scheduler?
         self.on_moving: Callable[[list[int], bool], None] = lambda ids, elsewhere: None
+        #: told of a client whose tasks go on without it; gives what it has here, where that must be written down
+        self.on_kept: Callable[[Door], str] = lambda door: ""
         #: what clients are to be told
         self.on_news: Callable[[Any], None] = lambda message: None
         self.estates = Estates()

@@ -14,6 +14,7 @@ from ..wire.messages import Revoke
 from ..wire.requests import SHIFT, Definition
 from .deeds import Deeds
 from .doors import Door
+from .holdings import in_words
 from .journal import Journal
 
 if TYPE_CHECKING:
@@ -53,6 +54,12 @@ class Watcher:
     def be_one_of_several(self) -> None:
         """Other schedulers may run what no engine here can."""
         self._several = True
+        self._station.on_kept = self._keep
+
+    def _keep(self, door: Door) -> str:
+        """A client has gone, and its tasks go on: those that are here, here."""
+        self.stay(door)
+        return in_words(task for task in self._station.scheduler.tasks.values() if task.door is door)
 
     def unmet(self, ids: Sequence[int]) -> None:
         """Of these tasks a client says that no other scheduler can run them either."""

@@ -26,12 +26,13 @@ Done: TypeAlias = "tuple[Begun, Delivery, float]"
 class Many:
     """A task of which each item ends by itself."""
 
-    __slots__ = ("task", "since", "id", "count", "weight", "left", "outcomes", "ended")
+    __slots__ = ("task", "since", "id", "first", "count", "weight", "left", "outcomes", "ended")
 
     def __init__(self, task: Task, since: Since) -> None:
         self.task = task
         self.since = since
         self.id = task.id if task.whole is None else task.whole
+        self.first = task.first
         self.count = task.count  # noted now, as a cut lowers them
         self.weight = task.weight
         self.left = task.count - task.first

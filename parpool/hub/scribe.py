@@ -42,6 +42,10 @@ class Open:
         self.ranges.append((first, count))
         self.left += count - first
 
+    def has(self, first: int, count: int) -> bool:
+        """Was that submitted before?"""
+        return any(start <= first and count <= end for start, end in self.ranges)
+
     def remove(self, first: int, count: int) -> None:
         """That of it is to come again."""
         self.ranges.remove((first, count))
@@ -153,6 +157,8 @@ class Scribe:
             _, first, count, weight = then[id(task)]
             key = self._row(task, task.id if task.whole is None else task.whole, now, count, weight)
             known = self._open.get(key)
+            if known is not None and known.has(first, count):
+                continue  # submitted again, or a part of it is
             if known is None or task.whole is None:
                 known = self._open[key] = Open()
             known.add(first, count)

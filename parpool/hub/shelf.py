@@ -66,13 +66,15 @@ class Shelf:
             self._batches += 1
             since, pending = (now, self._batches), self._pending
             for task in tasks:
-                if task.count == 1:
+                if task.count == 1 and task.whole is None and pending.get(task.id).__class__ is not Many:
                     pending[task.id] = (task, since)
                 else:
                     self._submitted_many(task, since)
 
     def _submitted_many(self, task: Task, since: Since) -> None:
         known = self._pending.get(task.id if task.whole is None else task.whole)
+        if isinstance(known, Many) and known.first <= task.first and task.count <= known.count:
+            return  # submitted again, or a part of it is
         if task.whole is not None and isinstance(known, Many):
             known.add(task)  # submitted anew, part by part
         else:

@@ -118,6 +118,29 @@ def test_pieces_of_maps_that_move_while_a_scheduler_is_killed(rig: Rig, tmp_path
     for items, result in results:
         assert result.get(60) == list(items)
     assert Counter(lines(path)) == Counter(map(str, range(began)))
+    names = [name for _, result in results for name in result.msg_ids]
+    found = rig.client.db_query({"msg_id": {"$in": names}}, keys=["status", "items"])
+    # What the one that was killed has not told the hub any more is pending there.
+    assert {each["status"] for each in found} <= {"ok", "pending"} and sum(each["items"] for each in found) == began
+
+
+def test_what_was_left_behind_runs_once_though_a_scheduler_is_killed(rig: Rig, tmp_path: Path) -> None:
+    path, gate = tmp_path / "ran", str(tmp_path / "gate")
+    leaving = rig.connect()
+    held = [leaving[id].apply_async(wait_for, gate, id) for id in (0, 1, 2, 3)]
+    begun(tmp_path / "gate", 4)
+    view = leaving.load_balanced_view()
+    calls = [view.apply_async(noted, str(path), number) for number in range(100)]
+    view.retries = 1
+    pieces = view.map_async(noted, [str(path)] * 60, range(100, 160), chunksize=15)
+    names = [name for each in (*held, *calls, pieces) for name in each.msg_ids]
+    leaving.close(keep=True)
+    before = schedulers(rig)[1]
+    os.kill(before, signal.SIGKILL)
+    until(lambda: schedulers(rig)[1] not in (None, before) and rig.ids() == [0, 1, 2, 3])
+    let_go(Path(gate))
+    until(lambda: not rig.client.result_status(names)["pending"])
+    assert Counter(lines(path)) == Counter(map(str, range(160)))
 
 
 def test_dependencies_across_schedulers_outlive_them(rig: Rig, tmp_path: Path) -> None:

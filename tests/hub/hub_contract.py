@@ -246,6 +246,29 @@ class RecordsContract(Told):
         assert ask(store, "status", ids=[door.msg_id(whole)])["completed"]
         assert ask(store, "history") == [door.msg_id(whole)]
 
+    @pytest.mark.parametrize("first", [0, 2])
+    def test_what_is_submitted_again(self, store: Store, door: Door, first: int) -> None:
+        """In parts, by a controller that follows another one: what has ended before counts."""
+        whole = chunk(door, 6)
+        store.submitted([whole], 1.0)
+        for item in range(3, 6) if not first else (0, 1):
+            store.ended([(whole, said(whole, item=item), 0)], 2.0)
+        again = [
+            Task(whole.id, b"key", b"items", door, kind=3),
+            Task(1 << 57 | whole.id, b"key", b"items", door, kind=3),
+        ]
+        again[1].whole = whole.id
+        for part, (start, count) in zip(again, [(first, first + 1), (first + 1, first + 3)], strict=True):
+            part.first, part.count, part.weight = start, count, count
+            store.submitted([part], 3.0)
+        for item in range(first, first + 3):
+            assert ask(store, "status", ids=[door.msg_id(whole)])["pending"]
+            store.ended([(again[item > first], said(again[item > first], item=item), 1)], 4.0)
+        if first:
+            store.ended([(again[1], said(again[1], item=5), 1)], 4.0)
+        (record,) = ask(store, "query", keys=["status", "items", "result"])
+        assert (record["status"], record["items"], len(record["result"])) == ("ok", 6, 6)
+
     # -- what tasks print -------------------------------------------------------------------------------------
 
     def test_printed(self, store: Store, cluster: Cluster, door: Door) -> None:
