@@ -18,7 +18,7 @@ from ..core.effects import Effects
 from ..core.state import Task
 from ..errors import ProtocolError
 from ..net.heart import Pulse
-from ..shm.session import Session
+from ..shm.session import Session, sweep
 from ..status import ERROR, OK, OVERTIME, UNMET
 from ..wire import messages
 from ..wire.failure import pack_failure
@@ -169,6 +169,8 @@ class Station(Lobby):
             if len(self.ghosts) > GHOSTS:
                 del self.ghosts[next(iter(self.ghosts))]
             self._lose([member.uid], silent=True)
+        if lost:
+            sweep()  # a client that has died has left memory, too
         for member in self.members:
             self._note(member)
         self.lost_and_found.age()

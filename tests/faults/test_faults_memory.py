@@ -20,6 +20,7 @@ pytestmark = pytest.mark.skipif(
     not (have_lanes() and roots()[0].startswith(ROOT)), reason="no memory that is shared with engines"
 )
 
+SHORT = 1.5  #: a limit of the heartbeat that is soon over
 CLIENT = """
 import sys
 from fault_tasks import end_of_engine, large_when_let_go, large
@@ -44,9 +45,9 @@ WHOLE = [b"{1} 3000000\n", b"{2} 3000000\n"]
 class Taker:
     """A client that is stopped while a task of it runs whose result will be large."""
 
-    def __init__(self, rig: Rig, folder: Path, ends: int = 0) -> None:
+    def __init__(self, rig: Rig, folder: Path, ends: int = 0, script: str = CLIENT) -> None:
         self.running = folder / "running"
-        argv = [sys.executable, "-c", CLIENT, str(rig.folder / "client.json"), str(self.running), str(ends)]
+        argv = [sys.executable, "-c", script, str(rig.folder / "client.json"), str(self.running), str(ends)]
         self.process = rig.spawn(argv, stdout=subprocess.PIPE)
         assert self.process.stdout is not None and self.process.stdout.readline() == b"submitted\n"
         begun(self.running)
@@ -60,9 +61,9 @@ class Taker:
         return self.process.stdout.readlines()
 
 
-def memory() -> set[Path]:
-    """Where engines and clients have theirs."""
-    return {path.parent for root in roots() for path in Path(root).glob(f"{PREFIX}*/memory-engine-*")}
+def memory(whose: str = "engine") -> set[Path]:
+    """Where they have theirs."""
+    return {path.parent for root in roots() for path in Path(root).glob(f"{PREFIX}*/memory-{whose}-*")}
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
@@ -106,6 +107,17 @@ def test_a_controller_that_is_killed_between(make_rig: MakeRig, tmp_path: Path) 
     sweep()
     assert taker.says() == WHOLE
     until(lambda: not memory())
+
+
+def test_a_client_that_is_killed(make_rig: MakeRig, tmp_path: Path) -> None:
+    """What it has sent lies in memory of its own."""
+    rig = make_rig(1, limit=SHORT)
+    script = CLIENT.replace("apply_async(large, 2)", "apply_async(len, bytes(3_000_000))")
+    taker = Taker(rig, tmp_path, script=script)
+    (folder,) = memory("client")
+    taker.process.kill()
+    until(lambda: not folder.exists())
+    let_go(taker.running)
 
 
 def test_an_engine_that_nobody_has_anything_of(make_rig: MakeRig) -> None:
