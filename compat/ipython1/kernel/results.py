@@ -89,5 +89,4 @@ class PendingResult:
         return self._made(self._pending.get())
 
     def __repr__(self) -> str:
-        # Python's own words, which IPython shortens where they come from there.
-        return f"<{type(self).__module__}.{type(self).__qualname__} object at {hex(id(self))}>"
+        return f"<ipython1.kernel.multiengineclient.PendingResult object at {id(self):#x}>"  # as it was shown then
