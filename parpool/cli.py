@@ -333,9 +333,11 @@ def engine(
 
     def serve(up: Callable[[str], None]) -> None:
         from .engine.engine import main
+        from .engine.namespace import empty_main
 
         if not getattr(sys.flags, "safe_path", False):
             sys.path.insert(0, os.getcwd())  # as with python -m, by whatever name this was called
+        empty_main()
         log.info("engine %s, pid %d, is to serve %s", settings.uid, os.getpid(), settings.work)
         main(settings)
 

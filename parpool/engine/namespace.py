@@ -6,7 +6,7 @@ import importlib
 import pickle
 import sys
 from collections.abc import Callable
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from ..wire import functions as wire_functions
@@ -268,3 +268,12 @@ def _globals_of_main() -> dict[str, Any]:
         if isinstance(value, FunctionType) and value.__module__ == "__mp_main__":
             return value.__globals__
     return module
+
+
+def empty_main() -> None:
+    """Have a ``__main__`` of the tasks' own: the names of the program that became an engine are none of theirs."""
+    _kept.append(sys.modules["__main__"])
+    sys.modules["__main__"] = ModuleType("__main__")
+
+
+_kept: list[ModuleType] = []  #: whose functions are still running

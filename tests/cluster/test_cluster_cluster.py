@@ -36,6 +36,9 @@ def test_a_with_block_is_the_life_of_a_cluster(folder: Path) -> None:
     assert "does not run" in repr(cluster) and cluster.engine_sets == {}
     with cluster as rc:
         assert isinstance(rc, Client) and rc.ids == [0, 1]
+        assert [view.keys() for view in (rc[0], rc[1])] == [[], []], (
+            "the names of what became an engine are none of its"
+        )
         pids = rc[:].apply_sync(os.getpid)
         assert len(set(pids)) == 2 and os.getpid() not in pids
         assert repr(cluster) == f"<Cluster {cluster.cluster_id!r} of profile 'default': 2 engines>"

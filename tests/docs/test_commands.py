@@ -29,9 +29,10 @@ def shown(page: Path) -> list[str]:
 def check(line: str) -> None:
     """Raise click's error where the command, an option or a value is wrong. What stands far behind it explains it."""
     _, name, *words = [word for word in shlex.split(re.split(r" {3,}", line)[0]) if word != "..."]
-    command = commands.get_command(click.Context(commands), name)
+    above = click.Context(commands, **commands.context_settings)  # a command keeps the help option of its first context
+    command = commands.get_command(above, name)
     assert command is not None, f"there is no command {name}"
-    command.make_context(name, words)
+    command.make_context(name, words, parent=above)
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if shown(page)], ids=lambda page: page.name)
