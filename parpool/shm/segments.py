@@ -42,7 +42,7 @@ class _Slot:
         self.generation = 0
         self.reserved = 0  #: bytes that are no hole
         self.lent = False
-        self.over = 0  #: the last generation that nobody will take any more
+        self.over: set[int] = set()  #: generations that nobody will take any more, this one or earlier
         self.since = 0.0  #: when it was filled, or became free
 
 
@@ -53,8 +53,9 @@ class Hold(bytearray):
     generation: int
 
     def __del__(self) -> None:
-        # No more than that: this may come in the middle of anything, and when the slot has long been filled again.
-        self.slot.over = max(self.slot.over, self.generation)
+        # No more than that: this may come in the middle of anything, in several threads at once, and when the slot has
+        # long been filled again.
+        self.slot.over.add(self.generation)
 
 
 class Parcel(NamedTuple):
@@ -150,6 +151,7 @@ class Segments:
             if isinstance(error, OSError) and error.errno in _FULL:
                 return None
             raise
+        slot.over.clear()
         slot.generation = next(self._generations)
         slot.lent, slot.since = lent, monotonic()
         slot.region.describe(slot.number, slot.generation, lent)
@@ -339,7 +341,7 @@ def _is_free(slot: _Slot) -> bool:
     if not slot.lent and slot.region.is_released(slot.number, slot.generation):
         slot.region.free(slot.number)
         return True
-    return slot.over >= slot.generation and slot.region.reclaim(slot.number)
+    return slot.generation in slot.over and slot.region.reclaim(slot.number)
 
 
 def remove(folder: str, name: str) -> None:
