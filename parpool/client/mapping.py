@@ -69,7 +69,19 @@ class Window:
 class Feed:
     """Cuts a sequence of items into chunks, and says when the next should go."""
 
-    __slots__ = ("_link", "_function", "_door", "_terms", "_kind", "_items", "_chunk", "next", "total", "window")
+    __slots__ = (
+        "_link",
+        "_function",
+        "_door",
+        "_terms",
+        "_kind",
+        "_items",
+        "_chunk",
+        "next",
+        "total",
+        "window",
+        "sending",
+    )
 
     def __init__(
         self,
@@ -91,6 +103,7 @@ class Feed:
         self.next = 0  #: the first item that was not cut off
         self.total = len(items)
         self.window = Window()
+        self.sending = False  #: is a chunk that was cut off not pickled yet?
 
     def wants_more(self, limit: int | None = None) -> bool:
         """Should another chunk go? ``limit``: not beyond this item."""
@@ -212,7 +225,8 @@ class MapResult(AsyncResult):
     def sent(self) -> bool:
         """May the items be changed? They are pickled chunk by chunk, as engines become free."""
         feed = self._feed
-        return super().sent and (feed is None or feed.next >= feed.total)
+        # In this order: another thread may just be at the last chunk, and tell in the end that it is not copied.
+        return (feed is None or (feed.next >= feed.total and not feed.sending)) and super().sent
 
     def wait_on_send(self, timeout: float | None = None) -> bool:
         """Pickle what has not been sent yet, and wait until :attr:`sent`, ``timeout`` seconds at the most; is it?"""
@@ -223,13 +237,16 @@ class MapResult(AsyncResult):
         if self._link.failure is not None:
             self._send_no_more(feed, self._link.failure)
             return
+        feed.sending = True
         start, items = feed.cut()
         try:
             id = feed.send(start, items)
         except Exception as error:  # an item that cannot be pickled: its chunk has failed, the others run
+            feed.sending = False
             self._fail(start, len(items), error)
             self._count(len(items))
         else:
+            feed.sending = False
             self._sent(id, start, len(items))
 
     def _sent(self, id: int, start: int, size: int) -> None:

@@ -94,6 +94,33 @@ def test_items_of_a_map_may_be_changed_once_all_are_sent(pool: parpool.Pool, bus
     assert result.sent and result.wait_on_send(0)
 
 
+looked: list[Any] = []  #: the result, and what it says while its items are pickled
+
+
+class Looking:
+    """Looks at the result while it is pickled."""
+
+    def __reduce__(self) -> Any:
+        if looked:
+            looked.append(looked[0].sent)
+        return int, (1,)
+
+
+@pytest.mark.parametrize("face", ["pool", "view"])
+def test_a_map_is_not_sent_while_its_last_chunk_is_pickled(pool: parpool.Pool, busy: Path, face: str) -> None:
+    same = lambda number, face=face: number  # noqa: E731
+    items = [Looking() for _ in range(30)]
+    looked.clear()
+    map_async = pool.map_async if face == "pool" else pool.client.load_balanced_view().map_async
+    result = map_async(same, items)  # type: ignore[operator]
+    looked.append(result)
+    assert result.wait_on_send(60)
+    assert len(looked) > 20 and not any(looked[1:])
+    busy.touch()
+    assert result.get(60) == [1] * 30
+    looked.clear()
+
+
 needs_memory = pytest.mark.skipif(not files.possible or not os.path.isdir("/dev/shm"), reason="needs /dev/shm")
 
 
