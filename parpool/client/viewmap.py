@@ -171,6 +171,7 @@ class MapPart(AsyncResult):
         self._whole = whole
         self._name = whole._name
         self._id = id
+        self._borrowed = whole._borrowed
         self.items = items
         self.looked = items.start  #: the first item that was not known to have ended
         self._submitted, self._after, self._follow = whole._submitted, whole._after, whole._follow
