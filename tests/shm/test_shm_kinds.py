@@ -32,15 +32,17 @@ DATA = bytes(range(256)) * (SIZE // 256)
 @pytest.fixture(params=[FileRegion, NamedRegion])
 def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Region]]:
     """One kind after the other; the second as on systems that have not the first. Nothing of it is left."""
-    before = names()
     if request.param is NamedRegion:
         monkeypatch.setattr(files, "possible", False)
+    prefix = f"{named.PREFIX}{os.getpid()}."  # others may run the same tests
+    monkeypatch.setattr(named, "LONGEST", named.LONGEST - len(named.PREFIX) + len(prefix))
+    monkeypatch.setattr(named, "PREFIX", prefix)
     yield request.param
-    assert names() == before
+    assert not names()
 
 
 def names() -> set[str]:
-    """Of the memory of all processes that has a name of its own. (On Linux they are files.)"""
+    """Of the memory of this test's processes that has a name of its own. (On Linux they are files.)"""
     return {name for name in os.listdir(ROOT) if name.startswith(named.PREFIX)}
 
 
@@ -242,8 +244,9 @@ def test_a_reader_notices_what_is_no_region(kind: type[Region], segments: Segmen
 
 KILLED = r"""
 import os, signal, sys
-from parpool.shm import files
+from parpool.shm import files, named
 files.possible = sys.argv[1] == "FileRegion"
+named.PREFIX, named.LONGEST = sys.argv[3], len(sys.argv[3]) + 16
 import multiprocessing, numpy, parpool
 
 def add(a):
@@ -276,7 +279,7 @@ if __name__ == "__main__":
 def test_a_pool_with_each_kind_leaves_nothing(kind: type[Region], tmp_path: Path, end: str) -> None:
     script = tmp_path / "pool.py"
     script.write_text(KILLED)
-    command = [sys.executable, script, kind.__name__, end]
+    command = [sys.executable, script, kind.__name__, end, named.PREFIX]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     if end == "killed":
