@@ -162,13 +162,21 @@ class Dealing:
     def ended(self, id: int, success: bool) -> tuple[int, bool] | None:
         """A task has ended that others may depend on: id and success of what has ended with it, which it may be a part
         of; None where other parts go on."""
+        self._is_over(id)
+        if not self._parts.families:
+            return id, success
+        ended = self._parts.end(id, self._wholes.pop(id, id), success)
+        if ended is not None and ended[0] != id:
+            self._is_over(ended[0])  # all of it was given to parts
+        return ended
+
+    def _is_over(self, id: int) -> None:
         number = self._where.pop(id, None)
         if number is not None:
             self.lots[number].ended(id)
         for number, task in self._needed.pop(id, ()):
             if not self._waits(task):
                 self.lots[number].waits_no_longer(task)
-        return self._parts.end(id, self._wholes.pop(id, id), success) if self._parts.families else (id, success)
 
     def tell(self, id: int, success: bool, engine: int | None) -> None:
         """Tell those of its end who wait here."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from held import Held, Hold
 
 from parpool import Client, Cluster
 from parpool.net.sockets import have_ipc
@@ -72,3 +73,19 @@ def until() -> Until:
         return found
 
     return wait
+
+
+@pytest.fixture
+def hold(tmp_path: Path) -> Iterator[Hold]:
+    """Makes some, and opens them at the end, whatever becomes of the test: no engine is to be held for the next one."""
+    made: list[Held] = []
+
+    def make(*items: int) -> Held:
+        folder = tmp_path / str(len(made))
+        folder.mkdir()
+        made.append(Held(folder, *items))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.open()

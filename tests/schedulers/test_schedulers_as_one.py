@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -10,22 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from held import Hold, at_gate, balanced, noted
 
 from parpool import Client, Cluster, ControllerLost, Dependency, ImpossibleDependency, Pool, RemoteError, TaskAborted
 from parpool.client.fan import Fan
 
 Until = Callable[..., Any]
-
-
-def at_gate(path: str) -> int:
-    """Wait for a file; tell that we do."""
-    Path(f"{path}.{os.getpid()}").touch()
-    deadline = time.monotonic() + 30
-    while not os.path.exists(path):
-        if time.monotonic() > deadline:
-            raise TimeoutError(path)
-        time.sleep(0.002)
-    return os.getpid()
 
 
 def fail(text: str) -> None:
@@ -304,3 +295,55 @@ def test_large_arrays(rc: Client) -> None:
     assert all((each == array).all() for each in rc[:]["large"])
     assert [each.sum() for each in view.map_sync(np.negative, [array] * 10)] == [-array.sum()] * 10
     rc[:].clear()
+
+
+# Work that goes to whoever is free -----------------------------------------------------------------
+
+
+def test_a_view_of_some_engines_of_both(rc: Client, hold: Hold, until: Until) -> None:
+    held = hold(-1)
+    long = [rc[id].apply_async(held, -1) for id in (0, 1, 2)]
+    until(lambda: held.at() == 3)
+    known = {rc[3].apply_sync(os.getpid)}
+    for targets in ([0, 3], [2, 1, 3], None):
+        view = balanced(rc, targets)
+        calls = [view.apply_async(os.getpid) for _ in range(30)]
+        pieces = view.map_async(held, range(50), chunksize=25)
+        assert {each.get(20) for each in calls} == known and pieces.get(20) == list(range(50))
+    held.open()
+    assert [each.get(20) for each in long] == [-1] * 3
+
+
+def test_an_engine_is_idle_though_another_of_its_scheduler_has_much_to_do(rc: Client, hold: Hold, until: Until) -> None:
+    held = hold(-1)
+    long = [rc[id].apply_async(held, -1) for id in (0, 1, 2)]
+    until(lambda: held.at() == 3)
+    behind = [rc[1].apply_async(abs, -number) for number in range(200)]
+    view = balanced(rc)
+    assert [each.get(20) for each in [view.apply_async(abs, -number) for number in range(100)]] == list(range(100))
+    assert view.map_sync(held, range(100), chunksize=20) == list(range(100))
+    assert not any(each.ready() for each in (*long, *behind))
+    held.open()
+    assert [each.get(20) for each in behind] == list(range(200)) and [each.get(20) for each in long] == [-1] * 3
+
+
+def uneven(path: str, item: int, seconds: float) -> int:
+    return noted(path, item, seconds)
+
+
+def test_many_uneven_items_run_once(rc: Client, tmp_path: Path) -> None:
+    draw, path = random.Random(4), str(tmp_path / "ran")
+    views = [balanced(rc), balanced(rc, [0, 1, 3])]
+    began, results = 0, []
+    for size in (1, 3, 10, 40, 100):
+        for view in views:
+            items = range(began, began := began + 150)
+            seconds = [draw.choice((0.0, 0.0, 0.0, 0.001, 0.01, 0.03)) * (draw.random() < 0.3) for _ in items]
+            results.append((items, view.map_async(uneven, [path] * len(items), items, seconds, chunksize=size)))
+    for items, result in results:
+        assert result.get(60) == list(items)
+    assert Counter(map(int, Path(path).read_text().split())) == Counter(range(began))
+    names = [name for _, result in results for name in result.msg_ids]
+    deadline = time.monotonic() + 20
+    while rc.result_status(names)["pending"]:
+        assert time.monotonic() < deadline

@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
-from test_schedulers_as_one import at_gate
+from held import at_gate, noted
 
 from parpool import Client, Cluster, TaskAborted, UnmetDependency, depend
 from parpool.shm.session import sweep
 
 Until = Callable[..., Any]
-
-
-def noted(path: str, number: int, seconds: float = 0.0) -> int:
-    with open(path, "a") as file:
-        file.write(f"{number}\n")
-    time.sleep(seconds)
-    return number
 
 
 def test_nothing_waits_behind_a_long_one(two: Client, tmp_path: Path) -> None:

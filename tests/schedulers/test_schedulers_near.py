@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_schedulers_as_one import at_gate
+from held import at_gate
 from test_schedulers_moves import is_process
 
 import parpool
@@ -119,17 +119,16 @@ def test_what_is_to_outlive_its_client_goes_in_messages(pair: Cluster) -> None:
         assert not any("/memory-client" in each for each in client[:].apply_sync(lies_in, numpy.arange(float(N))))
 
 
-def test_an_engine_that_is_killed_takes_nothing_along(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, until: Until
-) -> None:
-    monkeypatch.setenv("PARPOOL_DIR", str(tmp_path))
-    with Cluster(n=2, schedulers=2, restarts=0) as rc:
-        a = numpy.arange(float(N))
-        pid, back = rc[1].apply_sync(os.getpid), rc[1].apply_sync(echo, a)
-        os.kill(pid, signal.SIGKILL)
-        until(lambda: rc.ids == [0])
-        calls = [rc.load_balanced_view().apply_async(echo, a) for _ in range(10)]
-        assert all(each.get(20)[0] == 1 for each in calls)
-        assert back[0] == 1 and numpy.array_equal(back[1:], a[1:])
+@pytest.mark.leaves_processes("the cluster starts another engine in its place")
+def test_an_engine_that_is_killed_takes_nothing_along(two: Client, until: Until) -> None:
+    """It is the last test, as another engine takes its place."""
+    a = numpy.arange(float(N))
+    pid, back = two[1].apply_sync(os.getpid), two[1].apply_sync(echo, a)
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: 1 not in two.ids)
+    calls = [two.load_balanced_view().apply_async(echo, a) for _ in range(10)]
+    assert all(each.get(20)[0] == 1 for each in calls)
+    assert back[0] == 1 and numpy.array_equal(back[1:], a[1:])
+    until(lambda: len(two.ids) == 2)
     del back, calls
     sweep()

@@ -3,68 +3,17 @@
 from __future__ import annotations
 
 import os
-import random
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from test_schedulers_as_one import at_gate
-from test_schedulers_moves import noted
+from held import Held, Hold, balanced, noted
 
 from parpool import Client, Cluster, CompositeError, ImpossibleDependency, TaskAborted
 
 Until = Callable[..., Any]
-
-
-class Held:
-    """An item, or a call, that is held at a gate, among others that are noted as they run."""
-
-    def __init__(self, folder: Path, *items: int) -> None:
-        self.gate, self.path, self.items = str(folder / "gate"), str(folder / "ran"), items
-
-    def __call__(self, item: int) -> int:
-        if item in self.items:
-            at_gate(self.gate)
-        return noted(self.path, item)
-
-    def open(self) -> None:
-        Path(self.gate).touch()
-
-    def ran(self) -> list[int]:
-        return sorted(map(int, Path(self.path).read_text().split())) if os.path.exists(self.path) else []
-
-    def at(self) -> int:
-        """How many are at the gate."""
-        return len(list(Path(self.path).parent.glob("gate.*")))
-
-
-Hold = Callable[..., Held]
-
-
-@pytest.fixture
-def hold(tmp_path: Path) -> Iterator[Hold]:
-    """Makes some, and opens them at the end, whatever becomes of the test: no engine is to be held for the next one."""
-    made: list[Held] = []
-
-    def make(*items: int) -> Held:
-        folder = tmp_path / str(len(made))
-        folder.mkdir()
-        made.append(Held(folder, *items))
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.open()
-
-
-def balanced(rc: Client, targets: Any = None) -> Any:
-    """A view whose pieces end item by item, also where their size is fixed."""
-    view = rc.load_balanced_view(targets)
-    view.retries = 1
-    return view
 
 
 def engines(result: Any) -> set[int]:
@@ -204,52 +153,3 @@ def test_imap_of_both(two: Client, hold: Hold) -> None:
         held.open()
         assert next(results) == 0
     assert held.ran() == list(range(500))
-
-
-def test_a_view_of_some_engines_of_both(rc: Client, hold: Hold, until: Until) -> None:
-    held = hold(-1)
-    long = [rc[id].apply_async(held, -1) for id in (0, 1, 2)]
-    until(lambda: held.at() == 3)
-    known = {rc[3].apply_sync(os.getpid)}
-    for targets in ([0, 3], [2, 1, 3], None):
-        view = balanced(rc, targets)
-        calls = [view.apply_async(os.getpid) for _ in range(30)]
-        pieces = view.map_async(held, range(50), chunksize=25)
-        assert {each.get(20) for each in calls} == known and pieces.get(20) == list(range(50))
-    held.open()
-    assert [each.get(20) for each in long] == [-1] * 3
-
-
-def test_an_engine_is_idle_though_another_of_its_scheduler_has_much_to_do(rc: Client, hold: Hold, until: Until) -> None:
-    held = hold(-1)
-    long = [rc[id].apply_async(held, -1) for id in (0, 1, 2)]
-    until(lambda: held.at() == 3)
-    behind = [rc[1].apply_async(abs, -number) for number in range(200)]
-    view = balanced(rc)
-    assert [each.get(20) for each in [view.apply_async(abs, -number) for number in range(100)]] == list(range(100))
-    assert view.map_sync(held, range(100), chunksize=20) == list(range(100))
-    assert not any(each.ready() for each in (*long, *behind))
-    held.open()
-    assert [each.get(20) for each in behind] == list(range(200)) and [each.get(20) for each in long] == [-1] * 3
-
-
-def uneven(path: str, item: int, seconds: float) -> int:
-    return noted(path, item, seconds)
-
-
-def test_many_uneven_items_run_once(rc: Client, tmp_path: Path) -> None:
-    draw, path = random.Random(4), str(tmp_path / "ran")
-    views = [balanced(rc), balanced(rc, [0, 1, 3])]
-    began, results = 0, []
-    for size in (1, 3, 10, 40, 100):
-        for view in views:
-            items = range(began, began := began + 150)
-            seconds = [draw.choice((0.0, 0.0, 0.0, 0.001, 0.01, 0.03)) * (draw.random() < 0.3) for _ in items]
-            results.append((items, view.map_async(uneven, [path] * len(items), items, seconds, chunksize=size)))
-    for items, result in results:
-        assert result.get(60) == list(items)
-    assert Counter(map(int, Path(path).read_text().split())) == Counter(range(began))
-    names = [name for _, result in results for name in result.msg_ids]
-    deadline = time.monotonic() + 20
-    while rc.result_status(names)["pending"]:
-        assert time.monotonic() < deadline
