@@ -63,7 +63,6 @@ ONCE = ("benchmarks", "cluster", "faults", "host/test_host_far_hub.py", "house",
 #: Those, and files, whose tests find new orders of events still, or do not pass each time on a busy machine.
 TRIAL = (
     "faults",
-    "schedulers",
     "core/test_returns.py",
     "host/test_host_found.py",
     "host/test_host_found_losses.py",

@@ -21,7 +21,7 @@ from parpool import Client, Pool  # noqa: E402
 
 EVERYWHERE = ("pool", pytest.param("cluster", marks=pytest.mark.once))
 #: Where the module asks for it by SCHEDULERS.
-SEVERAL = pytest.param("schedulers", marks=(pytest.mark.once, pytest.mark.trial))
+SEVERAL = pytest.param("schedulers", marks=pytest.mark.once)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
