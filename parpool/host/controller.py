@@ -245,7 +245,7 @@ class Controller:
 
 
 def _raise_limit() -> None:
-    """Let this process have as many open files as it may: each engine needs up to five, and ZeroMQ ends a process that
+    """Let this process have as many open files as it may: each engine needs up to six, and ZeroMQ ends a process that
     has none left."""
     if resource is None:
         return
@@ -253,7 +253,7 @@ def _raise_limit() -> None:
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         soft = hard
-    log.debug("up to %s open files, which is enough for %d engines", soft, soft // 5)
+    log.debug("up to %s open files, which is enough for %d engines", soft, soft // 6)
 
 
 def _reachable(ip: str) -> str:
