@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 from ..core.state import Task
@@ -18,10 +18,14 @@ from .host import Host
 from .members import Death, Member
 from .ports import Ports
 
+RETURN = 1.0  #: seconds that engines whose connections are being made have to hear of the end
+GLANCE = 0.02  #: seconds between attempts to tell them
+
 
 class Lobby(Host):
     """A host whose tasks come from clients in other processes."""
 
+    ghosts: dict[bytes, tuple[int, frozenset[int]]]
     lost_and_found: LostAndFound
     greetings: Greetings
     _wires: Ports
@@ -133,6 +137,15 @@ class Lobby(Host):
             self.hall.source = None
             if source is not None:
                 source.taken()
+
+    def dismiss(self) -> None:
+        """Have all engines end now: the controller does. Members that are about to come back have a moment for it."""
+        until = monotonic() + RETURN
+        for address in self.ghosts:
+            self._wires.dismiss(address)
+        left = list(self.members.by_address)
+        while (left := [each for each in left if not self._wires.dismiss(each)]) and monotonic() < until:
+            sleep(GLANCE)
 
     def _held_by(self, uid: str) -> list[int]:
         member = self.members.by_address.get(uid.encode())

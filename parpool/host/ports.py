@@ -75,10 +75,10 @@ class Ports(Wires):
             self._poller.add(socket)
             self._what[socket.socket] = names[name]
 
-    def dismiss(self, uid: bytes) -> None:
-        """Have an engine end, by its address, whether it is a member or not."""
-        if not self._control.send(uid, encode(Die())):
-            self._work.send(uid, encode(Stop()))  # its second thread is not connected yet; the first may be
+    def dismiss(self, uid: bytes) -> bool:
+        """Have an engine end, by its address, whether it is a member or not; False where it is not connected."""
+        # Where its second thread is not connected yet, the first may be.
+        return self._control.send(uid, encode(Die())) or self._work.send(uid, encode(Stop()))
 
     def ask_who(self, uid: bytes) -> bool:
         """Have an engine introduce itself again; False where it is not connected."""

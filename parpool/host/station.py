@@ -392,8 +392,3 @@ class Station(Lobby):
                 os.kill(member.pid, signal.SIGKILL)
         else:
             self._wires.tell(member, encode(Die()))
-
-    def dismiss(self) -> None:
-        """Have all engines end now: the controller does."""
-        for address in (*self.members.by_address, *self.ghosts):
-            self._wires.dismiss(address)

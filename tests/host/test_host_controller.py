@@ -9,6 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,9 +22,9 @@ import parpool
 from parpool import ConnectionFileError, ParpoolError, __version__
 from parpool.host.controller import Controller
 from parpool.net.address import read
-from parpool.net.sockets import have_ipc
+from parpool.net.sockets import Poller, have_ipc
 from parpool.options import ControllerSettings
-from parpool.wire.messages import PROTOCOL, Die, encode
+from parpool.wire.messages import PROTOCOL, Die, Stop, encode
 from parpool.wire.requests import Over
 
 pytestmark = pytest.mark.skipif(not have_ipc(), reason="a controller on local sockets")
@@ -198,6 +199,30 @@ def test_everybody_is_told(tmp_path: Path) -> None:
     assert len(told) == 2
     client.close()
     engine.close()
+
+
+def test_an_engine_that_is_about_to_come_back_is_told(tmp_path: Path) -> None:
+    """The controller before this one had it, and its connection is not made yet."""
+    first = Seat(tmp_path)
+    engine = Engine(first, "engine-a")  # type: ignore[arg-type]
+    engine.hello()
+    first.steps()
+    engine.close()
+    first.close(for_good=False)
+    second = Seat(tmp_path)
+    second.controller.end("enough")
+    closing = threading.Thread(target=second.controller.close)
+    closing.start()
+    back = Engine(second, "engine-a")  # type: ignore[arg-type]
+    told = []
+    for port in ("control", "work"):
+        poller = Poller()
+        poller.add(back.sockets[port])
+        while poller.poll(2.0 if port == "control" else 0.1):
+            told += back.sockets[port].receive(wait=False) or []
+    closing.join()
+    back.close()
+    assert encode(Die()) in told or encode(Stop()) in told
 
 
 def test_it_is_told_to_end_as_it_tells_that_it_is_there(tmp_path: Path) -> None:
