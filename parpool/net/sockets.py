@@ -17,6 +17,8 @@ from typing import Any
 import zmq
 import zmq.backend
 
+from .pieces import cut, joined
+
 Frames = list[bytes]
 # As plain ints: an enum's | costs more than the send that it is for.
 _NOW = int(zmq.NOBLOCK)
@@ -112,6 +114,7 @@ class Router:
 
     def __init__(self, socket: zmq.Socket[bytes], address: str, secret: bytes, public: bytes, domain: str = "") -> None:
         self.socket = socket
+        self._encrypted = bool(secret)
         self._knocks: Knocks | None = None
         if secret:
             socket.curve_server = True
@@ -132,7 +135,7 @@ class Router:
         """Send a message; False where no such peer is connected."""
         try:
             _send(self.socket, peer, _MORE | _NOW)
-            _send_frames(self.socket, header, frames)
+            _send_frames(self.socket, header, cut(frames) if self._encrypted else frames)
             return True
         except zmq.ZMQError as error:
             if error.errno in (zmq.EHOSTUNREACH, zmq.EAGAIN):
@@ -170,6 +173,7 @@ class Dealer:
     ) -> None:
         self.socket = socket
         self._address = address
+        self._encrypted = bool(host_key)
         socket.identity = identity.encode()
         if host_key:
             socket.curve_serverkey = host_key
@@ -199,7 +203,7 @@ class Dealer:
     def send(self, header: bytes, frames: Sequence[bytes] = ()) -> None:
         """Send a message; returns at once. Without a connection, nor one in the making, as after a refusal, it is lost."""
         try:
-            _send_frames(self.socket, header, frames, _NOW)
+            _send_frames(self.socket, header, cut(frames) if self._encrypted else frames, _NOW)
         except zmq.Again:
             pass
 
@@ -300,7 +304,7 @@ def _rest(socket: zmq.Socket[bytes], small: int = 0) -> Frames:
             found: Any = _receive(socket, 0, False)
             frames.append(memoryview(found) if len(found) >= LARGE else found.bytes)
         if not _get(socket, _RCVMORE):
-            return frames
+            return [*frames[:small], *joined(frames[small:])]
 
 
 def _notice_silence(socket: zmq.Socket[bytes]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import parpool
+from parpool.net.pieces import PIECE
 from parpool.shm import files
 from parpool.wire import envelope
 
@@ -58,6 +59,17 @@ def test_more_than_2_gib_each_way_in_messages(monkeypatch: pytest.MonkeyPatch) -
         assert pool.apply(ends, (make(size),)) == (size, 1, 2)
         assert ends(pool.apply(make, (size,))) == (size, 1, 2)
     pool.join()
+
+
+@pytest.mark.once
+def test_what_is_encrypted_travels_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARPOOL_SHM_MAX", "0")
+    size = 3 * PIECE + 5
+    with parpool.Cluster(n=1, ip="127.0.0.1") as client:
+        assert client[0].apply_sync(ends, make(size)) == (size, 1, 2)
+        back = client[0].apply_sync(make, size)
+        assert ends(back) == (size, 1, 2)
+        back[:] = 7
 
 
 def test_what_no_message_can_carry_is_an_error_before_it_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
