@@ -70,18 +70,8 @@ class Feed:
     """Cuts a sequence of items into chunks, and says when the next should go."""
 
     __slots__ = (
-        "_link",
-        "_function",
-        "_door",
-        "_terms",
-        "_kind",
-        "_items",
-        "_chunk",
-        "next",
-        "total",
-        "window",
-        "sending",
-    )
+        "_link", "_function", "_door", "_terms", "_kind", "_items", "_chunk", "next", "total", "window", "sending",
+    )  # fmt: skip
 
     def __init__(
         self,
