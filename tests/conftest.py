@@ -55,32 +55,32 @@ def pytest_configure(config: pytest.Config) -> None:
         multiprocessing.util.Finalize(None, shutil.rmtree, args=(each, True), exitpriority=-200)
 
 
-#: Folders and files whose tests are about processes, servers and the network, or about the project's own files, and not
-#: about what an interpreter does.
-ONCE = ("benchmarks", "cluster", "faults", "host/test_host_far_hub.py", "house", "hub", "launch", "schedulers")
-
-
-#: Those, and files, whose tests find new orders of events still, or do not pass each time on a busy machine.
-TRIAL = (
-    "faults",
+#: Folders and files whose tests are about processes, servers and the network, about long series of events, or about the
+#: project's own files, and not about what an interpreter does.
+ONCE = (
+    "benchmarks",
+    "cluster",
     "core/test_returns.py",
+    "faults",
+    "host/test_host_far_hub.py",
     "host/test_host_found.py",
     "host/test_host_found_losses.py",
     "host/test_host_found_words.py",
+    "house",
+    "hub",
+    "launch",
+    "schedulers",
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is run on one interpreter only, and what is on trial."""
+    """Mark what is run on one interpreter only."""
     here = Path(__file__).parent
     for item in items:
-        if not item.path.is_relative_to(here):
-            continue
-        path = item.path.relative_to(here)
-        if path.parts[0] in ONCE or path.as_posix() in ONCE:
-            item.add_marker("once")
-        if path.parts[0] in TRIAL or path.as_posix() in TRIAL:
-            item.add_marker("trial")
+        if item.path.is_relative_to(here):
+            path = item.path.relative_to(here)
+            if path.parts[0] in ONCE or path.as_posix() in ONCE:
+                item.add_marker("once")
 
 
 # The check ------------------------------------------------------------------------------------------
