@@ -47,8 +47,9 @@ def touch(path):
 rc = Client(sys.argv[1], on_client_lost=sys.argv[3] or None)
 view = rc.load_balanced_view()
 made = [view.apply_async(touch, f"{sys.argv[2]}/{n}") for n in range(20)]
-made[0].add_done_callback(lambda result: print("a callback"))
-print(json.dumps([each.msg_ids[0] for each in made]), flush=True)
+# A line in one piece each: print() writes its end apart, and the callback comes in a thread of its own.
+made[0].add_done_callback(lambda result: print("a callback\\n", end=""))
+print(json.dumps([each.msg_ids[0] for each in made]) + "\\n", end="", flush=True)
 """
 ENDS = {
     "plainly": "",
