@@ -156,7 +156,8 @@ def _showing(shell: Any) -> Callable[..., None]:
         sys.last_type, sys.last_value, sys.last_traceback = kind, error, error.__traceback__  # for %tb and %debug
         if sys.version_info >= (3, 12):
             sys.last_exc = error
-        shell._showtraceback(kind, error, error._render_traceback_())
+        # In one piece: the mode "Minimal" puts no line ends between the lines.
+        shell._showtraceback(kind, error, ["\n".join(error._render_traceback_())])
 
     return showtraceback
 

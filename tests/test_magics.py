@@ -304,10 +304,12 @@ def test_tb_shows_the_remote_tracebacks_once_more(px: Callable[[str], Answer]) -
         assert px("%tb").out == answer.out
 
 
-def test_errors_of_other_calls_are_shown_the_same_way(px: Callable[[str], Answer]) -> None:
-    answer = px("view.apply_sync(divmod, 1, 0)")
-    assert answer.out.startswith("CompositeError: ") and "[1:apply]" in answer.out
-    assert "parpool/client" not in answer.out
+@pytest.mark.parametrize("mode", ["Context", "Plain", "Verbose", "Minimal"])
+def test_errors_of_other_calls_are_shown_the_same_way(px: Callable[[str], Answer], mode: str) -> None:
+    px(f"%xmode {mode}")
+    lines = px("view.apply_sync(divmod, 1, 0)").out.splitlines()
+    assert lines[0].startswith("CompositeError: ") and any(line.startswith("[1:apply]") for line in lines)
+    assert not any("parpool/client" in line for line in lines)
 
 
 def test_errors_from_here_are_shown_as_ever(px: Callable[[str], Answer]) -> None:
