@@ -106,7 +106,7 @@ _MISSING = {
     **dict.fromkeys(("use_dill", "use_cloudpickle", "use_pickle"), "it is a method of views here: rc[:].use_dill()"),
     "ClusterManager": "`parpool status` shows the clusters, and Cluster.from_file() connects to one",
     "bind_kernel": "parpool's engines are no IPython kernels",
-    "register_joblib_backend": "see parpool.compat.joblib",
+    "register_joblib_backend": "parpool is no backend of joblib",
 }
 
 
