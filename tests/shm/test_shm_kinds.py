@@ -7,10 +7,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from receivers import Child, children
+from senders import DATA, SIZE, put, segments
 
 from parpool.options import SegmentSettings
 from parpool.shm import files, named, region
@@ -23,10 +23,7 @@ from parpool.shm.session import Session
 
 pytestmark = pytest.mark.skipif(not files.possible or not os.path.isdir(ROOT), reason="needs /dev/shm")
 
-__all__ = ["children"]
-
-SIZE = 300_000
-DATA = bytes(range(256)) * (SIZE // 256)
+__all__ = ["children", "segments"]
 
 
 @pytest.fixture(params=[FileRegion, NamedRegion])
@@ -51,22 +48,6 @@ def session(kind: type[Region]) -> Iterator[Session]:
     made = Session()
     yield made
     made.close()
-
-
-@pytest.fixture
-def segments(session: Session) -> Iterator[Segments]:
-    made = Segments(session.folder, "sender", SegmentSettings())
-    yield made
-    made.close()
-
-
-def put(segments: Segments, data: bytes = DATA, lent: bool = False) -> tuple[Any, Any]:
-    """Send; gives what stands for the message, and what to tell the receiver."""
-    parcel = segments.put([memoryview(data)], lent)
-    assert parcel is not None
-    path, slot, generation, offsets = parcel.where
-    assert offsets == [0]
-    return parcel.hold(b"message"), (path, slot, generation, len(data))
 
 
 def test_a_folder_has_its_kind(kind: type[Region], session: Session, segments: Segments) -> None:

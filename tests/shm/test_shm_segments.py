@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from receivers import Child, children
+from senders import DATA, SIZE, put, segments, session
 
 from parpool.errors import SerializationError
 from parpool.options import SegmentSettings
@@ -19,35 +20,9 @@ from parpool.shm.leases import Leases
 from parpool.shm.segments import Hold, Segments, slot_size
 from parpool.shm.session import Session
 
-__all__ = ["children"]
+__all__ = ["children", "segments", "session"]
 
 pytestmark = pytest.mark.skipif(not files.possible or not os.path.isdir(ROOT), reason="needs /dev/shm")
-
-SIZE = 300_000
-DATA = bytes(range(256)) * (SIZE // 256)
-
-
-@pytest.fixture
-def session() -> Iterator[Session]:
-    made = Session()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def segments(session: Session) -> Iterator[Segments]:
-    made = Segments(session.folder, "sender", SegmentSettings())
-    yield made
-    made.close()
-
-
-def put(segments: Segments, data: bytes = DATA, lent: bool = False) -> tuple[Any, Any]:
-    """Send; gives what stands for the message, and what to tell the receiver."""
-    parcel = segments.put([memoryview(data)], lent)
-    assert parcel is not None
-    path, slot, generation, offsets = parcel.where
-    assert offsets == [0]
-    return parcel.hold(b"message"), (path, slot, generation, len(data))
 
 
 def test_a_slot_is_used_again_when_its_receiver_has_dropped_it(
