@@ -47,7 +47,8 @@ def cluster(engines: int) -> Iterator[Client]:
     """The client of a cluster in processes of its own, with everything in a folder of its own."""
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PARPOOL_DIR": folder}
-        run = partial(subprocess.Popen, env=environment)
+        # Not in the checkout, whose parpool/ would be found first, and is not the whole package.
+        run = partial(subprocess.Popen, env=environment, cwd=folder)
         controller = run([sys.executable, "-c", CONTROLLER, folder])
         others: list[subprocess.Popen[bytes]] = []
         try:

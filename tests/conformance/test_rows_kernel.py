@@ -31,6 +31,7 @@ def tc(rc: parpool.Client) -> kclient.TaskClient:
 @pytest.mark.once
 def test_U1_U2_U3_the_clients_of_the_default_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PARPOOL_DIR", str(tmp_path))
+    monkeypatch.chdir(tmp_path)  # in the checkout its engines would find parpool/, which is not the whole package
     with parpool.Cluster(n=1, cluster_id="default"):
         mec, tc = kclient.MultiEngineClient(), kclient.TaskClient()
         assert mec.get_ids() == [0] and tc.run(MapTask(abs, (-1,)), block=True) == 1
