@@ -130,10 +130,11 @@ def _attach(name: str, new: int = 0) -> SharedMemory:
     # takes everybody who opens some memory for its owner, and would remove what others still use.
     if sys.version_info >= (3, 13):
         return shared_memory.SharedMemory(name, bool(new), new, track=False)
-    module: Any = shared_memory
-    if not isinstance(module.resource_tracker, _Tracker):
-        module.resource_tracker = _Tracker(module.resource_tracker)
-    return shared_memory.SharedMemory(name, bool(new), new)
+    else:
+        module: Any = shared_memory
+        if not isinstance(module.resource_tracker, _Tracker):
+            module.resource_tracker = _Tracker(module.resource_tracker)
+        return shared_memory.SharedMemory(name, bool(new), new)
 
 
 class _Tracker:
