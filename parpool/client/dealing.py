@@ -269,7 +269,7 @@ class Dealing:
         if aside is None:
             aside = self._aside[task.id] = Aside(number, task, self._new_id())
             self._parts.reserve(task, aside.id)
-            self._wholes[aside.id] = task.id if task.whole is None else task.whole
+            self._wholes[aside.id] = task.origin
             if task.id in self._unwanted:
                 self._unwanted.add(aside.id)
         if aside.take(result.item):

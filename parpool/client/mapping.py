@@ -264,7 +264,7 @@ class MapResult(AsyncResult):
         size = 1 if each else task.weight
         decision = outcome.status < 0
         arrived = Arrived(
-            task.id if task.whole is None else task.whole,
+            task.origin,
             outcome.status,
             outcome.detail if decision else outcome.payload,
             0.0 if decision else outcome.started,

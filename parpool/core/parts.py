@@ -53,7 +53,7 @@ class Parts:
 
     def cut(self, task: Task, item: int, pieces: int) -> list[Task]:
         """Make the items of ``task`` from ``item`` on new tasks: as many as ``pieces``, or as there are items."""
-        whole = task.id if task.whole is None else task.whole
+        whole = task.origin
         family = self.families.get(whole)
         if family is None:
             family = self.families[whole] = _Family(whole)
@@ -84,12 +84,12 @@ class Parts:
 
     def reserve(self, task: Task, id: int) -> None:
         """Some items of a task are to be another one, called ``id``, whatever becomes of the rest of it meanwhile."""
-        whole = task.id if task.whole is None else task.whole
+        whole = task.origin
         self.families.setdefault(whole, _Family(whole)).ids[id] = None
 
     def unreserve(self, task: Task, id: int) -> None:
         """They are not: it stays one."""
-        whole = task.id if task.whole is None else task.whole
+        whole = task.origin
         del self.families[whole].ids[id]
         if whole == task.id:
             del self.families[whole]
@@ -99,7 +99,7 @@ class Parts:
 
         The rest of it goes on, where it has some.
         """
-        whole = task.id if task.whole is None else task.whole
+        whole = task.origin
         family = self.families[whole]
         if task.first >= task.count:
             family.ids.pop(task.id, None)
@@ -138,7 +138,7 @@ class Parts:
 
     def ended(self, task: Task, success: bool) -> tuple[int, bool] | None:
         """A task ended: id and success of the whole that has ended with it; None where other parts of it live."""
-        return self.end(task.id, task.id if task.whole is None else task.whole, success)
+        return self.end(task.id, task.origin, success)
 
     def end(self, id: int, whole: int, success: bool) -> tuple[int, bool] | None:
         """:meth:`ended`, of what is known by its id, and by that of the whole."""

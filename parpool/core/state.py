@@ -87,6 +87,11 @@ class Task:
             for name, value in more.items():
                 setattr(self, name, value)
 
+    @property
+    def origin(self) -> int:
+        """The id of the task that it was cut from, or its own: what its submitter knows it by."""
+        return self.id if self.whole is None else self.whole
+
     def __repr__(self) -> str:
         return f"<Task {self.id} {self.state}>"
 

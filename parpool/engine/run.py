@@ -159,10 +159,8 @@ class Runner:
         started = time()
         numbers = iter(range(call.first, call.count))
         if call.count > 1:  # (what is one item by itself can be opened by one engine only)
-            engine.items = (
-                id,
-                numbers,
-            )  # before it is opened, which may take long: until then all of it can be given back
+            # Before it is opened, which may take long: until then all of it can be given back.
+            engine.items = id, numbers
         try:
             function, items = self._open(call)
         except BaseException as error:

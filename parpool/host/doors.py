@@ -75,7 +75,7 @@ class Door:
             source.pending += 1
             self._source = source
             self._sources.append(source)
-        id = task.id if task.whole is None else task.whole
+        id = task.origin
         status, item = outcome.status, outcome.item
         where = -1 if engine is None else engine
         if status < 0:
@@ -94,7 +94,7 @@ class Door:
         """A task has written to a stream."""
         if not self.closed:
             self.flush()  # what came before
-            self._hall.send(self, encode(Text(task.id if task.whole is None else task.whole, engine, stream, text)))
+            self._hall.send(self, encode(Text(task.origin, engine, stream, text)))
 
     def flush(self) -> None:
         """Send what has gathered."""

@@ -60,7 +60,5 @@ class Orders:
 
 
 def _known_as(task: Task) -> int:
-    """The id by which its submitter knows a task."""
-    if task.part_of is not None:
-        return task.part_of
-    return task.id if task.whole is None else task.whole
+    """The id by which its client knows a task, which may have shared it out among schedulers."""
+    return task.origin if task.part_of is None else task.part_of

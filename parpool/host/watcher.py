@@ -100,7 +100,7 @@ class Watcher:
         if self._waits:
             alive = self._station.scheduler.tasks
             parts_of = self._station.scheduler.parts_of
-            ended = {task.id if task.whole is None else task.whole for task, _, _ in deliveries}
+            ended = {task.origin for task, _, _ in deliveries}
             ended = {id for id in ended if not any(part in alive for part in parts_of(id))}
             for wait in self._waits[:]:
                 wait.ended |= ended
@@ -108,7 +108,7 @@ class Watcher:
 
     def _goes_on(self, task: Task, outcome: Any, engine: int | None) -> bool:
         """Is this no end of a task, as it goes to another scheduler?"""
-        id = task.id if task.whole is None else task.whole
+        id = task.origin
         if outcome.status == UNMET:
             self._unmet.setdefault(id, []).append((task, outcome, engine))
             if len(self._unmet) > KEPT:
@@ -119,7 +119,7 @@ class Watcher:
     def _forget_moved(self, deliveries: Sequence[tuple[Task, Any, int | None]]) -> None:
         """Of what has ended here, nothing goes elsewhere any more."""
         scheduler = self._station.scheduler
-        ended = {task.id if task.whole is None else task.whole for task, _, _ in deliveries if task.state == ENDED}
+        ended = {task.origin for task, _, _ in deliveries if task.state == ENDED}
         for id in ended & self._moving.keys():
             if not any(part in scheduler.tasks for part in scheduler.parts_of(id)):
                 del self._moving[id]
@@ -146,7 +146,7 @@ class Watcher:
     def under_way(self, door: Door) -> set[int]:
         """The tasks of a client that have not ended."""
         tasks = self._station.scheduler.tasks.values()
-        return {task.id if task.whole is None else task.whole for task in tasks if task.door is door}
+        return {task.origin for task in tasks if task.door is door}
 
     def end_unheard(self, door: Door, ids: Sequence[int]) -> None:
         """These tasks of a client have ended before this controller began."""

@@ -31,7 +31,7 @@ class Many:
     def __init__(self, task: Task, since: Since) -> None:
         self.task = task
         self.since = since
-        self.id = task.id if task.whole is None else task.whole
+        self.id = task.origin
         self.first = task.first
         self.count = task.count  # noted now, as a cut lowers them
         self.weight = task.weight

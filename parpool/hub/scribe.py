@@ -155,7 +155,7 @@ class Scribe:
                 self._row(task, task.id, now, 1, task.weight)
                 continue
             _, first, count, weight = then[id(task)]
-            key = self._row(task, task.id if task.whole is None else task.whole, now, count, weight)
+            key = self._row(task, task.origin, now, count, weight)
             known = self._open.get(key)
             if known is not None and known.has(first, count):
                 continue  # submitted again, or a part of it is
@@ -188,7 +188,7 @@ class Scribe:
         for task, outcome, engine in deliveries:
             report: Any = outcome
             status = report.status
-            key = self._id(task.door.name, task.id if task.whole is None else task.whole)
+            key = self._id(task.door.name, task.origin)
             known = self._open.get(key) if self._open else None
             if known is None and (task.count != 1 or task.whole is not None):
                 continue  # nothing is known of its submission
@@ -210,7 +210,7 @@ class Scribe:
 
     def printed(self, task: Task, stream: int, text: str) -> None:
         """What a task has written."""
-        key = self._id(task.door.name, task.id if task.whole is None else task.whole)
+        key = self._id(task.door.name, task.origin)
         room = self._rooms.get(key)
         if room is None:
             if len(self._rooms) >= NAMES:  # not all of them end

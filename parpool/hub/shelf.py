@@ -72,7 +72,7 @@ class Shelf:
                     self._submitted_many(task, since)
 
     def _submitted_many(self, task: Task, since: Since) -> None:
-        known = self._pending.get(task.id if task.whole is None else task.whole)
+        known = self._pending.get(task.origin)
         if isinstance(known, Many) and known.first <= task.first and task.count <= known.count:
             return  # submitted again, or a part of it is
         if task.whole is not None and isinstance(known, Many):
@@ -122,7 +122,7 @@ class Shelf:
 
     def printed(self, task: Task, stream: int, text: str) -> None:
         """A task has written to a stream."""
-        id = task.id if task.whole is None else task.whole
+        id = task.origin
         with self._lock:
             if self._find(id) is not None:
                 texts = self._texts.get(id)
