@@ -7,36 +7,21 @@ import gc
 import multiprocessing
 import os
 import pickle
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sharing import add, pool, total
 
 import parpool
 from parpool.shm import files
+
+__all__ = ["pool"]
 
 numpy = pytest.importorskip("numpy")
 pytestmark = pytest.mark.skipif(not files.possible or not os.path.isdir("/dev/shm"), reason="needs /dev/shm")
 
 kept: list[Any] = []
-
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[parpool.Pool]:
-    with parpool.Pool(2) as made:
-        made.client[:].apply_sync(os.getpid)  # both are there
-        yield made
-    made.join()
-
-
-def total(a: Any) -> float:
-    return float(a.sum())
-
-
-def add(a: Any, value: float) -> Any:
-    a += value
-    return type(a).__name__, a.shape, a.flags.writeable, a.shared
 
 
 def echo(a: Any) -> Any:

@@ -5,42 +5,27 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mounts import run_behind
+from sharing import add, pool, total
 
 import parpool
 from parpool.shm import files, memory
+
+__all__ = ["pool"]
 
 numpy = pytest.importorskip("numpy")
 pytestmark = pytest.mark.skipif(not files.possible or not os.path.isdir("/dev/shm"), reason="needs /dev/shm")
 
 kept: list[Any] = []
-
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[parpool.Pool]:
-    with parpool.Pool(2) as made:
-        made.client[:].apply_sync(os.getpid)  # both are there
-        yield made
-    made.join()
-
-
-def total(a: Any) -> float:
-    return float(a.sum())
-
-
-def add(a: Any, value: float) -> Any:
-    a += value
-    return type(a).__name__, a.shape, a.flags.writeable, a.shared
 
 
 def keep(a: Any) -> None:
@@ -211,11 +196,5 @@ if __name__ == "__main__":
 def test_where_there_is_no_room_it_is_like_any_array(tmp_path: Path) -> None:
     script = tmp_path / "small.py"
     script.write_text(SMALL_DISK)
-    mount = (
-        f"mount -t tmpfs -o size=3m tmpfs /dev/shm && unset PARPOOL_RUNTIME_DIR && exec '{sys.executable}' '{script}'"
-    )
-    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c"]
-    if shutil.which("unshare") is None or subprocess.run([*command, "true"], capture_output=True).returncode:
-        pytest.skip("only root can mount")
-    done = subprocess.run([*command, mount], capture_output=True, text=True, timeout=120)
+    done = run_behind("mount -t tmpfs -o size=3m tmpfs /dev/shm", script)
     assert done.returncode == 0, done.stderr

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mounts import run_behind
 
 import parpool
 from parpool.shm import files
@@ -354,11 +354,5 @@ if __name__ == "__main__":
 def test_a_small_dev_shm_is_filled_and_no_more(tmp_path: Path) -> None:
     script = tmp_path / "small.py"
     script.write_text(SMALL_DISK)
-    mount = (
-        f"mount -t tmpfs -o size=6m tmpfs /dev/shm && unset PARPOOL_RUNTIME_DIR && exec '{sys.executable}' '{script}'"
-    )
-    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c"]
-    if shutil.which("unshare") is None or subprocess.run([*command, "true"], capture_output=True).returncode:
-        pytest.skip("only root can mount")
-    done = subprocess.run([*command, mount], capture_output=True, text=True, timeout=120)
+    done = run_behind("mount -t tmpfs -o size=6m tmpfs /dev/shm", script)
     assert done.returncode == 0, done.stderr

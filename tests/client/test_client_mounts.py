@@ -6,13 +6,13 @@ Each test runs a script of its own; those that mount something do so where nobod
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from mounts import run_behind
 
 from parpool.shm import files
 
@@ -21,8 +21,6 @@ pytestmark = [
     pytest.mark.once,
     pytest.mark.skipif(not files.possible or not os.path.isdir("/dev/shm"), reason="needs /dev/shm"),
 ]
-
-PRIVATE = ["unshare", "--mount", "--propagation", "private", "sh", "-c"]
 
 HEAD = """
 import errno, multiprocessing, os, resource, signal, sys, time, warnings
@@ -65,16 +63,10 @@ def run(tmp_path: Path, body: str, mounts: str = "", skip: str = "") -> None:
     """Run a script, after these commands, which nobody else sees the effects of."""
     script = tmp_path / "script.py"
     script.write_text(HEAD + "\nif __name__ == '__main__':\n" + "\n".join("    " + line for line in body.splitlines()))
-    command = [sys.executable, str(script)]
     if mounts:
-        if shutil.which("unshare") is None or subprocess.run([*PRIVATE, "true"], capture_output=True).returncode:
-            pytest.skip("only root can mount")
-        tried = subprocess.run([*PRIVATE, mounts], capture_output=True, text=True)
-        if tried.returncode and skip:
-            pytest.skip(skip)
-        assert tried.returncode == 0, tried.stderr
-        command = [*PRIVATE, f"{mounts} && unset PARPOOL_RUNTIME_DIR && exec '{sys.executable}' '{script}'"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        done = run_behind(mounts, script, skip)
+    else:
+        done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and not done.stderr, done.stderr
 
 
