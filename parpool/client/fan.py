@@ -206,6 +206,8 @@ class Fan:
             )
         elif what == "sync":
             self._dealing.come_to_rest(here, lambda error: reply(None, error))
+        elif what == "leaving":
+            Round(here, lambda found, error: reply(None, error)).ask(what, about)
         elif what in ("queue_status", "cluster_status"):
             if what == "cluster_status":  # which is to tell of those, too, that are not there
                 here = {**self._met(), 0: self.fars[0]}

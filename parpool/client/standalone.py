@@ -159,6 +159,9 @@ class RemoteLink(BaseLink):
             return
         if keep and not self._closed:
             self.control.ask_controller("sync")  # its answer says that all that was submitted is there
+            self.control.ask_controller(
+                "leaving"
+            )  # the last message may be lost with the controller that it is sent to
         with self._ending:
             if self._closed:
                 return

@@ -137,7 +137,10 @@ class Clients:
         door.facts = hello.facts
         door.keep = self._keep if hello.keep is None else hello.keep
         door.here = True
-        self._station.journal.back(door.number)
+        if door.keep:  # it may die, and this controller before it can notice
+            self._station.journal.kept(door.number, door.name, False)
+        else:
+            self._station.journal.back(door.number)
         self._station.away.pop(address, None)
         self._station.pulse.watch(address)
         door.turn, door.heard = hello.turn, 0
@@ -169,7 +172,7 @@ class Clients:
         if not door.keep:
             self._drop_tasks(door)
         else:
-            self._station.journal.kept(door.number, door.name, False, self._station.on_kept(door))
+            self.keep(door, False)
         gone = [each for each in self if not each.here]
         for each in gone[: max(0, len(gone) - LOST_KEPT)]:
             self._remove(each)
@@ -179,9 +182,18 @@ class Clients:
         door.close()
         if not (door.keep if keep is None else keep):
             self._drop_tasks(door)
+            self._station.journal.back(door.number)
         elif any(task.door is door for task in self._station.scheduler.tasks.values()):
-            self._station.journal.kept(door.number, door.name, True, self._station.on_kept(door))
+            self.keep(door, True)
+        else:
+            self._station.journal.back(door.number)
         self._remove(door)
+
+    def keep(self, door: Door, left: bool) -> None:
+        """What this client has here goes on without it, also with the controller that may follow this one. ``left``:
+        it does not come back."""
+        door.keep = True
+        self._station.journal.kept(door.number, door.name, left, self._station.on_kept(door))
 
     def absent(self, number: int, name: str, left: bool) -> Door | None:
         """A door for a client of the time before that is not here, for what it has left; None where it is here."""

@@ -46,8 +46,11 @@ class LeftBehind:
         """Some time has gone by."""
         if self._later and monotonic() > self._until:
             later, self._later = self._later, {}
+            clients = self._controller.clients.by_address
             for number, name in later.items():
-                self._fetch(number, name, False)
+                known = clients.get(name.encode())
+                if known is None or not known.here:
+                    self._fetch(number, name, False)
 
     def _ask(self, what: str, about: dict[str, Any], then: Callable[[Any], None]) -> None:
         station = self._controller.station

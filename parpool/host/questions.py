@@ -100,6 +100,10 @@ class Questions:
         self._controller.watcher.stay(door)
         door.flush()
 
+    def _on_leaving(self, door: Door, about: dict[str, Any]) -> Any:
+        """This client is about to leave for good, and what it has here is to go on, also with the next controller."""
+        self._controller.clients.keep(door, True)
+
     def _on_unmet(self, door: Door, about: dict[str, Any]) -> Any:
         self._controller.watcher.unmet([id for id in _ints(about["ids"]) if id >> SHIFT == door.number])
 
@@ -139,6 +143,7 @@ class Questions:
     def _on_cluster_status(self, door: Door, about: dict[str, Any]) -> Any:
         controller = self._controller
         station, clients = controller.station, controller.clients
+        controller.watcher.catch_up()
         load = {id: value for id, value in station.orders.status().items() if isinstance(id, int)}
         return {
             "version": __version__,

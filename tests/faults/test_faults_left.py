@@ -12,6 +12,8 @@ from fault_rig import MakeRig, begun, ends_of, let_go, lines, until
 from fault_tasks import add, noted, wait_for
 
 from parpool import TaskAborted
+from parpool.client.line import Line
+from parpool.wire.requests import Leave, from_client
 
 pytestmark = pytest.mark.skipif(not find_spec("sqlalchemy"), reason="no SQLAlchemy")
 
@@ -45,3 +47,36 @@ def test_what_a_client_has_left_behind_outlasts_the_controller(make_rig: MakeRig
     assert isinstance(ends_of([rig.client.get_result(depends[0])])[0], TaskAborted)
     assert rig.client.get_result(done.msg_ids[0]).get(5) == 3
     until(lambda: rig.status()["tasks"] == 0)
+
+
+@pytest.mark.parametrize("schedulers", [1, 2])
+def test_the_last_word_of_a_client_is_lost(
+    make_rig: MakeRig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schedulers: int
+) -> None:
+    """It leaves a moment before the controller is killed: what it has left behind goes on all the same."""
+    rig = make_rig(0, db=f"sqlite:///{tmp_path / 'tasks.db'}", options=[f"--schedulers={schedulers}"])
+    for number in range(2):
+        rig.start_engines(1, f"--number={number}", wait=False)
+    until(lambda: len(rig.client.ids) == 2)
+    running, path, other = tmp_path / "running", tmp_path / "ran", rig.connect()
+    with monkeypatch.context() as patch:
+        patch.setattr(Line, "send", without_leave(Line.send))
+        results = [other[id].apply_async(wait_for, str(running), id) for id in other.ids]
+        results += [other[id].apply_async(noted, str(path), id) for id in other.ids]
+        begun(running, 2)
+        other.close(keep=True)
+    until(lambda: not rig.status()["hub"]["backlog"])
+    rig.restart_controller()
+    let_go(running)
+    ids = sorted(rig.client.ids) or [0, 1]
+    assert ends_of(rig.client.get_result(result.msg_ids[0]) for result in results) == [*ids, *ids]
+    assert sorted(lines(running)) == sorted(lines(path)) == ["0", "1"]
+
+
+def without_leave(send: Any) -> Any:
+    """How messages are sent, but for those that take leave."""
+
+    def sent(line: Line, header: bytes, frames: Any = ()) -> Any:
+        return None if isinstance(from_client(header), Leave) else send(line, header, frames)
+
+    return sent

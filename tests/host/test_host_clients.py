@@ -295,6 +295,25 @@ def test_a_client_that_leaves(paper: Paper, client: Speaker, keep: bool | None, 
     assert client.tell(Got(1)) == [Who()]
 
 
+@pytest.mark.parametrize("keep", [False, True])
+def test_what_the_next_controller_knows_of_a_client(paper: Paper, keep: bool) -> None:
+    """Also of one that dies at the same time as the controller: nobody could notice."""
+    client = Speaker(paper)
+    client.hello(keep=keep)
+    assert paper.journal.read().kept == ({client.number: (client.name, False)} if keep else {})
+    client.tell(Submit([client.order(1)], [], [FUNCTION]))
+    clients(paper).keep(clients(paper)._numbers[client.number], True)
+    client.tell(Leave(keep))
+    assert paper.journal.read().kept == ({client.number: (client.name, True)} if keep else {})
+
+
+def test_the_next_controller_need_not_know_who_has_left_nothing(paper: Paper) -> None:
+    client = Speaker(paper)
+    client.hello(keep=True)
+    client.tell(Leave(True))
+    assert paper.journal.read().kept == {}
+
+
 def test_the_controller_ends(paper: Paper, client: Speaker) -> None:
     clients(paper).say_over("enough")
     assert client.hears() == [Over("enough")]

@@ -102,6 +102,13 @@ def test_that_all_was_heard(client: Asker, engine: Engine, seat: Seat) -> None:
     assert len(seat.station.scheduler.tasks) == 1
 
 
+def test_what_a_client_that_leaves_has_here_goes_on(client: Asker, seat: Seat) -> None:
+    client.submit(1)
+    assert client.told("leaving") is None
+    (door,) = seat.controller.clients
+    assert door.keep and seat.controller.journal.read().kept == {door.number: (door.name, True)}
+
+
 def test_the_end(seat: Seat, client: Asker) -> None:
     client.told("over")
     seat.controller.run()  # it returns
