@@ -59,6 +59,7 @@ def pytest_configure(config: pytest.Config) -> None:
 #: project's own files, and not about what an interpreter does.
 ONCE = (
     "benchmarks",
+    "client/test_client_notebook_page.py",
     "cluster",
     "core/test_returns.py",
     "faults",

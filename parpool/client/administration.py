@@ -47,7 +47,7 @@ class Administration:
 
     def queue_status(self, targets: Any = None, verbose: bool = False) -> dict[int | str, Any]:
         """For each engine: how many tasks it holds (``tasks``), how many wait for it alone (``queue``), and how many it
-        has ``completed``; and under ``unassigned`` how many wait for any engine.
+        has ``completed``; and under ``unassigned`` how many wait for any engine. A notebook shows it as a table.
 
         ``verbose`` adds the process (``pid``), its machine (``hostname``), the engine's ``name``, and the names of the
         tasks in the place of their numbers.
@@ -65,13 +65,14 @@ class Administration:
                 if isinstance(value, dict):
                     for name in ("queue", "tasks"):
                         value[name] = [self._link.msg_id(id) for id in value[name]]
+        from .notebook import QueueStatus
+
         if targets is None or targets == "all":
-            return status
+            return QueueStatus(status)
         wanted = self.normal(targets)
         if isinstance(wanted, int):
-            one: dict[int | str, Any] = status[wanted]
-            return one
-        return {key: value for key, value in status.items() if key in wanted}
+            return QueueStatus(status[wanted])
+        return QueueStatus({key: value for key, value in status.items() if key in wanted})
 
     def interrupt(self, targets: Any = None) -> None:
         """Raise KeyboardInterrupt in what the engines run now; what runs next is not touched."""
@@ -220,15 +221,9 @@ class Administration:
             self._hub("purge_everything")
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td>{id}</td><td>{n['tasks']}</td><td>{n['queue']}</td><td>{n['completed']}</td></tr>"
-            for id, n in (self.queue_status() if self.ids else {}).items()
-            if isinstance(n, dict)
-        )
-        return (
-            f"<b>Client</b>: {len(self.ids)} engines<table><tr><th>engine</th><th>holds</th><th>queued</th>"
-            f"<th>completed</th></tr>{rows}</table>"
-        )
+        from .notebook import client_html
+
+        return client_html(self.ids, self._link)
 
 
 def _names(jobs: Any) -> list[str]:

@@ -247,6 +247,11 @@ class AsyncResult(Account, Generic[T]):
         state = "pending" if not self._done else "ready" if self._failure() is None else "failed"
         return f"<{type(self).__name__} {self._name}: {state}>"
 
+    def _repr_html_(self) -> str:
+        from .notebook import result_html
+
+        return result_html(self)
+
     def __reduce__(self) -> Any:
         raise NotImplementedError("results cannot be passed between processes or pickled")
 

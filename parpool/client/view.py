@@ -256,5 +256,10 @@ class View:
     def _those(self, targets: Any) -> Any:
         return self.targets if targets is None else targets
 
+    def _repr_html_(self) -> str:
+        from .notebook import view_html
+
+        return view_html(self)
+
     def __reduce__(self) -> Any:
         raise NotImplementedError("views cannot be passed between processes or pickled")

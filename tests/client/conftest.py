@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 from real_cluster import RealCluster, real_cluster
 
 from parpool import Client, CompositeError, Pool, TaskTimeout
+
+sys.path.append(str(Path(__file__).parents[1] / "launch"))  # for its browser
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,5 @@
-"""The real servers that launchers and the hub are tested with: an sshd, Open MPI, a Slurm of one node, and PostgreSQL.
+"""The real servers that launchers and the hub are tested with: an sshd, Open MPI, a Slurm of one node, and PostgreSQL;
+and a browser, for what notebooks show.
 
     python tests/launch/servers.py install
 
@@ -34,6 +35,7 @@ PACKAGES = {
     "slurmd": "slurm-wlm",
     "sbatch": "slurm-wlm",
     "initdb": "postgresql",
+    "chromium": "chromium",
 }
 #: Where a user's PATH does not lead. Of PostgreSQL there may be several: the newest.
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: path.parts[4].zfill(3), reverse=True)
