@@ -62,6 +62,7 @@ ONCE = (
     "client/test_client_notebook_page.py",
     "cluster",
     "core/test_returns.py",
+    "examples/test_notebooks.py",
     "faults",
     "host/test_host_far_hub.py",
     "host/test_host_found.py",
