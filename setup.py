@@ -14,6 +14,7 @@ assert VERSION, "parpool/__init__.py has no __version__"
 EXTRAS = {
     "numpy": ["numpy>=1.23"],
     "dill": ["dill>=0.3.6"],
+    "ipython": ["ipython>=8"],
     "db": ["sqlalchemy>=2"],
     "postgresql": ["sqlalchemy>=2", "psycopg[binary]>=3.1"],
 }

@@ -9,6 +9,7 @@ Here is only what parses and prints. What the commands do is done elsewhere, and
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
 import os
@@ -30,6 +31,7 @@ from .cli_options import (
     file_option,
     heartbeats,
     hub_elsewhere,
+    ipython_option,
     json_option,
     known_profiles,
     launched_by,
@@ -120,6 +122,7 @@ def run(ctx: click.Context, script: tuple[str, ...]) -> None:
 @click.option("-n", "n", type=click.IntRange(0), help="How many engines; by default as many as there is room for.")
 @which_cluster
 @launched_by
+@ipython_option
 @click.option("--restarts", type=click.IntRange(0), default=3, help="How often what has died is started again.")
 @schedulers_option
 @reached_at
@@ -303,6 +306,7 @@ def hub(profile: str, cluster_id: str | None, log_level: str, daemonize: bool, *
 @click.option("--mpi", is_flag=True, help="Of those that mpiexec starts: mpi_rank and mpi_size are in its namespace.")
 @click.option("--timeout", type=ABOVE_0, default=EngineSettings.timeout, help="Seconds that a start may take.")
 @patience_option
+@ipython_option
 @click.option("--scheduler", type=click.IntRange(0), help="The one that it serves, of several: 0, 1, ...")
 @click.option("--number", default="", hidden=True, help="Which of those that were started together.")
 @as_a_process
@@ -313,6 +317,7 @@ def engine(
     mpi: bool,
     timeout: float,
     patience: float,
+    ipython: bool,
     scheduler: int | None,
     number: str,
     **process: Any,
@@ -329,7 +334,11 @@ def engine(
     ranks = rank_and_size(os.environ) if mpi else None
     if mpi and ranks is None:
         raise click.ClickException("--mpi is for engines that mpiexec or srun starts, and neither has started this one")
-    settings = EngineSettings.from_connection(connection, mpi=ranks, timeout=timeout, patience=patience)
+    if ipython and importlib.util.find_spec("IPython") is None:
+        raise click.ClickException("--ipython: IPython is not installed here (pip install 'parpool[ipython]')")
+    settings = EngineSettings.from_connection(
+        connection, mpi=ranks, timeout=timeout, patience=patience, ipython=ipython
+    )
 
     def serve(up: Callable[[str], None]) -> None:
         from .engine.engine import main

@@ -149,6 +149,7 @@ heartbeats = _together(
 patience_option = click.option(
     "--patience", type=ABOVE_0, default=EngineSettings.patience, help="Seconds that an engine waits for a controller."
 )
+ipython_option = click.option("--ipython", is_flag=True, help="Engines host an IPython shell each, for %px.")
 schedulers_option = click.option(
     "--schedulers", type=click.IntRange(1, 999), default=1, help="Processes with a scheduler, which share the engines."
 )

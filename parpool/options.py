@@ -31,6 +31,7 @@ class EngineSettings:
     timeout: float = 60.0  #: seconds that it waits for a controller that it has never met
     patience: float = 300.0  #: seconds that it waits for a lost controller to come back
     names: dict[str, Any] = field(default_factory=dict)  #: that its namespace begins with
+    ipython: bool = False  #: does it host an IPython shell?
 
     @classmethod
     def from_connection(
@@ -41,10 +42,11 @@ class EngineSettings:
         mpi: tuple[int, int] | None = None,
         timeout: float = timeout,
         patience: float = patience,
+        ipython: bool = False,
     ) -> EngineSettings:
         """Of what a connection file for engines says (a :class:`~parpool.net.address.Connection`).
 
-        ``uid``: its name, by default a new one. ``mpi``: its rank, and how many they are.
+        ``uid``: its name, by default a new one. ``mpi``: its rank, and how many they are. ``ipython``: it hosts a shell.
         """
         uid = uid or f"engine-{uuid.uuid4().hex[:12]}"
         addresses = connection.addresses
@@ -63,6 +65,7 @@ class EngineSettings:
             timeout=timeout,
             patience=patience,
             names={} if mpi is None else {"mpi_rank": mpi[0], "mpi_size": mpi[1]},
+            ipython=ipython,
         )
 
 

@@ -46,9 +46,9 @@ class Pool:
       stopped by replacing its engine, and ends in :class:`~parpool.TaskTimeout`.
     - ``progress``: show a bar for maps (default False).
     - ``serializer``: ``"cloudpickle"`` (default) or ``"dill"``, for functions and arguments that go by value.
-    - ``client``: a :class:`~parpool.Client` of a cluster, on whose engines the pool then works. It starts none and ends
-      none: ``initializer`` is run on every engine of the cluster, also on those that join later, and the end of the pool
-      is the end of its own calls.
+    - ``client``: a :class:`~parpool.Client` of a cluster, on whose engines the pool then works. It starts and ends none:
+      ``initializer`` is run on every engine, also on those that join later; the pool's end is that of its own calls.
+    - ``ipython``: the engines host an IPython shell each, for ``%px`` and ``execute`` of views (default False).
 
     The first three are defaults for the calls, which take them too. Raises ValueError or TypeError for arguments that
     cannot be right, OSError where the processes cannot be started.
@@ -70,12 +70,12 @@ class Pool:
         progress: bool = False,
         serializer: str | None = None,
         client: Client | None = None,
+        ipython: bool = False,
     ) -> None:
         self._ctx = context or multiprocessing.get_context()
         if client is not None:
-            check_cluster_pool(processes, maxtasksperchild, context)
-        size = cpu_count() if processes is None else processes
-        if size < 1:
+            check_cluster_pool(processes, maxtasksperchild, context, ipython or None)
+        if (size := cpu_count() if processes is None else processes) < 1:
             raise ValueError("Number of processes must be at least 1")
         if maxtasksperchild is not None and (not isinstance(maxtasksperchild, int) or maxtasksperchild <= 0):
             raise ValueError("maxtasksperchild must be a positive int or None")
@@ -85,7 +85,7 @@ class Pool:
         self._terms = terms_of(retries, task_timeout)
         self._plain = self._terms or None  # None costs a call nothing
         self._progress = progress
-        self._crew = LocalCrew(self._ctx, initializer, tuple(initargs))
+        self._crew = LocalCrew(self._ctx, initializer, tuple(initargs), ipython)
         if client is not None:
             self._link: EmbeddedLink | RemoteLink = cluster_link(client, initializer, tuple(initargs), serializer)
         else:

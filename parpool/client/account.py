@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from time import time
 from typing import TYPE_CHECKING, Any
 
+from ..wire.messages import DISPLAYED
 from .outcome import WORDS, Arrived
 
 if TYPE_CHECKING:
@@ -92,6 +93,15 @@ class Account:
         """What it has written to stderr so far."""
         return self._text(2)
 
+    @property
+    def outputs(self) -> Any:
+        """What the task has displayed so far, as notebooks have it (a list of lists for several targets).
+
+        A dict each, with ``output_type`` (``display_data``, ``update_display_data`` or ``clear_output``), ``data`` by
+        mime type, ``metadata`` and ``transient``. Only engines that host an IPython shell display more than text.
+        """
+        return outputs_of(self._text(DISPLAYED))
+
     def _text(self, stream: int) -> str:
         return "".join([entry[1] for entry in list(self._printed or ()) if entry[0] == stream])
 
@@ -129,6 +139,15 @@ class Account:
 
     def _arrived(self) -> list[Arrived]:
         raise NotImplementedError
+
+
+def outputs_of(text: str) -> list[dict[str, Any]]:
+    """What a task has displayed, out of what it has written to that stream."""
+    if not text:
+        return []
+    import json
+
+    return [json.loads(line) for line in text.splitlines()]
 
 
 def _date(seconds: float) -> datetime | None:

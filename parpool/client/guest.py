@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from .standalone import RemoteLink
 
 
-def check_cluster_pool(processes: object, maxtasksperchild: object, context: object) -> None:
+def check_cluster_pool(processes: object, maxtasksperchild: object, context: object, ipython: object) -> None:
     """Raise ValueError for what is of engines that a pool starts itself."""
-    for name, value in (("processes", processes), ("maxtasksperchild", maxtasksperchild), ("context", context)):
+    given = {"processes": processes, "maxtasksperchild": maxtasksperchild, "context": context, "ipython": ipython}
+    for name, value in given.items():
         if value is not None:
             raise ValueError(f"{name} is of engines that a pool starts: with client= it works on those of a cluster")
 

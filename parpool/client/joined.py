@@ -169,6 +169,11 @@ class JoinedResult(AsyncResult):
         """What each part has written to stderr so far."""
         return [part.stderr for part in self._members]
 
+    @property
+    def outputs(self) -> list[list[dict[str, Any]]]:
+        """What each part has displayed so far."""
+        return [part.outputs for part in self._members]
+
     def _arrived(self) -> list[Arrived]:
         return [arrived for part in self._members for arrived in part._arrived()]
 

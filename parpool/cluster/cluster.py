@@ -65,6 +65,8 @@ class Cluster:
       becomes of the tasks of a client that is lost, ``"drop"`` or ``"keep"``.
     - ``schedulers``: how many processes with a scheduler the controller has, each with its share of the engines; clients
       see one cluster.
+    - ``ipython``: the engines host an IPython shell each, for ``%px`` and ``execute`` of views; where they are, IPython
+      must be installed.
     - ``restarts``: how often a process that has died is started again in its place; 0: never. Those that were told to end,
       by :meth:`stop_engines` or by a client, are not.
     - ``timeout``: seconds that the controller and the engines have to come up; None: any time.
@@ -104,6 +106,7 @@ class Cluster:
         patience: float = EngineSettings.patience,
         on_client_lost: Literal["drop", "keep"] = "drop",
         schedulers: int = 1,
+        ipython: bool = False,
         restarts: int = 3,
         timeout: float | None = 60.0,
         log_level: str = "info",
@@ -132,6 +135,7 @@ class Cluster:
             on_client_lost=on_client_lost,
             controller_arguments=list(controller_arguments),
             schedulers=schedulers,
+            ipython=ipython,
             restarts=restarts,
             timeout=timeout,
             log_level=log_level,

@@ -54,6 +54,7 @@ class Plan:
     python: str | None = None
     keep: bool = False
     schedulers: int = 1
+    ipython: bool = False
     made_up: bool = False  #: the name of the cluster is no one's choice
 
     def check(self) -> None:
@@ -108,6 +109,8 @@ class Plan:
             python, file = self.python or sys.executable, str(self.folder / ENGINE_FILE)
         line = [python, "-m", "parpool", "engine", "--file", file]
         line += ["--patience", str(self.patience), "--log-level", self.log_level]
+        if self.ipython:
+            line.append("--ipython")
         if self.engines == "mpi":
             line.append("--mpi")
         elif self.schedulers > 1:
@@ -153,7 +156,8 @@ class Plan:
 
     def how(self) -> dict[str, Any] | None:
         """What another process needs to make the launcher for the engines; None: it cannot."""
-        found = {"name": self.engines, "options": dict(self.engine_options), "environment": dict(self.environment)}
+        found: dict[str, Any] = {"name": self.engines, "options": dict(self.engine_options), "ipython": self.ipython}
+        found["environment"] = dict(self.environment)
         try:
             json.dumps(found)
         except TypeError:  # an object, or a function among the options
@@ -163,3 +167,4 @@ class Plan:
     def learn(self, how: Mapping[str, Any]) -> None:
         """From another process."""
         self.engines, self.engine_options, self.environment = how["name"], how["options"], how["environment"]
+        self.ipython = how.get("ipython", False)

@@ -381,18 +381,18 @@ def main(settings: EngineSettings, initializer: Any = None, initargs: tuple[Any,
     with crash_reported(settings.recorder):
         engine = Engine(settings)
         engine.namespace.names.update(settings.names)
-        _serve(engine, initializer, initargs)
-
-
-def _serve(engine: Engine, initializer: Any, initargs: tuple[Any, ...]) -> None:
-    try:
-        if initializer is not None:
+        try:
             try:
-                initializer(*initargs)
-                verbs.remember()
+                if settings.ipython:
+                    from .shell import host
+
+                    host(engine.namespace, lambda: engine.capture)
+                if initializer is not None:
+                    initializer(*initargs)
+                    verbs.remember()
             except BaseException as error:
                 engine.fail(error)
                 raise SystemExit(1) from None
-        engine.serve()
-    finally:
-        engine.close()
+            engine.serve()
+        finally:
+            engine.close()

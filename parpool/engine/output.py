@@ -31,6 +31,7 @@ from time import monotonic
 from typing import Any
 
 from ..errors import TaskTimeout
+from ..wire.messages import DISPLAYED
 
 FLUSH = 0.1  #: seconds since the last delivery after which the end of a line is delivered at once
 BUFFERED = 8 * 1024  #: characters that may wait
@@ -252,7 +253,7 @@ class Capture:
             if running:
                 if self.deliver(task, number, text) is False:
                     return left  # nobody can know whether it would take the next
-            else:  # written as the task ended: too late
+            elif number != DISPLAYED:  # written as the task ended: too late
                 (self.stdout if number == 1 else self.stderr).pass_on(text)
         pieces[:count] = rest
         return count - 1 if rest and count < left else count

@@ -7,14 +7,20 @@ tracebacks directly below the frames of this module, and with its source lines, 
 from __future__ import annotations
 
 import io
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import CodeType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..errors import TaskTimeout
+from .represent import display_of, text_of
+
+OF_IPYTHON = "what is IPython's own is for engines with a shell: Pool(ipython=True), parpool start --ipython"
+
+if TYPE_CHECKING:
+    from .shell import Shell
 
 KEPT = 100  #: sources whose lines are kept for tracebacks
 
@@ -27,6 +33,8 @@ def _names_of_main() -> dict[str, Any]:
 namespace: Callable[[], dict[str, Any]] = _names_of_main
 #: called after :func:`clear`: whoever bound names there may have to bind them again
 forget: Callable[[], object] | None = None
+#: the IPython shell that this engine hosts: it runs what :func:`execute` is given. None: there is none
+shell: Shell | None = None
 
 _NOTHING = object()
 _at_start: frozenset[str] = frozenset()  #: the names that clear() leaves
@@ -59,7 +67,8 @@ class Executed:
 
     ``source`` is the code as it was given, ``execution_count`` its number among all that ran on this engine, from 1
     on; ``text`` is the ``repr`` of the value, None where there is none; ``display`` has its other representations by
-    mime type: HTML, SVG, Markdown and LaTeX as text, PNG as text in base64, JSON as plain lists, dicts and so on.
+    mime type: HTML, SVG, Markdown and LaTeX as text, PNG as text in base64, JSON as plain lists, dicts and so on;
+    ``metadata`` is what is said of some of these, such as the width of a picture, by mime type as well.
     It is pickled as its fields, so one of another version can be opened: what it lacks is as in an empty one.
     """
 
@@ -69,6 +78,7 @@ class Executed:
     display: dict[str, Any] = field(default_factory=dict)
     stdout: str = ""  #: what the code has printed; the client fills it in
     stderr: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Executed, (), dict(vars(self))
@@ -94,9 +104,13 @@ def execute(code: str, filename: str = "<execute>", silent: bool = False) -> Exe
 
     Nothing runs where any of the code is not valid (SyntaxError). Other exceptions are those of the code; what the
     statements before did remains. An object whose ``repr`` raises is shown all the same, without its ``repr``.
+
+    An engine that hosts an IPython shell runs the code as a cell there: with magics, ``In`` and ``Out``, and so on.
     """
     if not isinstance(code, str):
         raise TypeError(f"execute() takes code as a str, not {type(code).__name__}")
+    if shell is not None:
+        return shell.execute(code, silent)
     global _executed, _last
     _executed = number = _executed + 1
     if filename == "<execute>":
@@ -105,7 +119,11 @@ def execute(code: str, filename: str = "<execute>", silent: bool = False) -> Exe
     indented = code[: len(code) - len(code.lstrip())].endswith((" ", "\t"))
     source = textwrap.dedent(code) if indented else code
     _keep_lines(filename, source)
-    steps, shows = _statements(source, filename)
+    try:
+        steps, shows = _statements(source, filename)
+    except SyntaxError as error:
+        _advise(error)
+        raise
     names = namespace()
     names.setdefault("__name__", "__main__")  # what classes and functions take for their module
     value = _perform(steps, names)
@@ -115,7 +133,15 @@ def execute(code: str, filename: str = "<execute>", silent: bool = False) -> Exe
         names["_"] = _last = value
     else:
         _last = _NOTHING  # the user's; ours need not be kept any longer
-    return Executed(code, number, _text_of(value), _display_of(value))
+    display, metadata = display_of(value)
+    return Executed(code, number, text_of(value), display, metadata=metadata)
+
+
+def _advise(error: SyntaxError) -> None:
+    """Let the error of a line that IPython would take say what it takes to have such lines run."""
+    if re.match(r"\s*([\w, ]+=\s*)?([%!]|\?)|.*\?\s*$", error.text or ""):
+        error.msg += f" ({OF_IPYTHON})"
+        error.args = (error.msg, *error.args[1:])
 
 
 def run(source: str | bytes, filename: str) -> Executed:
@@ -224,57 +250,6 @@ def _perform(steps: list[CodeType], names: dict[str, Any]) -> Any:
     return values.pop()
 
 
-# Values -----------------------------------------------------------------------------------------------
-
-
-def _text_of(value: Any) -> str:
-    try:
-        return str.__str__(repr(value))  # not of a subclass
-    except TaskTimeout:
-        raise
-    except Exception as error:
-        return f"<{type(value).__name__} object whose repr raises {type(error).__name__}>"
-
-
-_REPRESENTATIONS = {
-    "_repr_html_": "text/html",
-    "_repr_png_": "image/png",
-    "_repr_svg_": "image/svg+xml",
-    "_repr_markdown_": "text/markdown",
-    "_repr_latex_": "text/latex",
-    "_repr_json_": "application/json",
-}
-
-
-def _display_of(value: Any) -> dict[str, Any]:
-    display = {}
-    for method, mime in _REPRESENTATIONS.items():
-        try:
-            # Of its class: many an object says that it has whatever attribute it is asked for.
-            if hasattr(type(value), method) and (data := _plain(mime, getattr(value, method)())) is not None:
-                display[mime] = data
-        except TaskTimeout:
-            raise
-        except Exception:
-            pass  # the text will do
-    return display
-
-
-def _plain(mime: str, data: Any) -> Any:
-    """What any client can open; None where there is nothing of the kind."""
-    if isinstance(data, tuple):
-        data = data[0]  # the rest is metadata
-    if mime == "application/json":
-        import json
-
-        return json.loads(json.dumps(data))
-    if mime == "image/png" and isinstance(data, bytes):
-        from base64 import b64encode
-
-        return b64encode(data).decode()
-    return str.__str__(data) if isinstance(data, str) else None
-
-
 # Names ------------------------------------------------------------------------------------------------
 
 
@@ -344,11 +319,11 @@ def delete(keys: str | list[str] | tuple[str, ...]) -> None:
 def keys() -> list[str]:
     """The names that are bound in the engine's namespace, sorted.
 
-    Without those that begin and end with two underscores, and without the ``_`` of :func:`execute`.
+    Without those that begin and end with two underscores, the ``_`` of :func:`execute`, and those of a hosted shell.
     """
     names = namespace()
-    hidden = "_" if names.get("_") is _last else ""
-    return sorted(name for name in list(names) if isinstance(name, str) and not _is_dunder(name) and name != hidden)
+    hidden = {"_"} if names.get("_") is _last else shell.own_names() if shell is not None else ()
+    return sorted(name for name in list(names) if isinstance(name, str) and not _is_dunder(name) and name not in hidden)
 
 
 def clear() -> None:
@@ -359,6 +334,8 @@ def clear() -> None:
     """
     global _last, _future
     names = namespace()
+    if shell is not None:
+        shell.clear()
     for name in list(names):
         if name not in _at_start and not (isinstance(name, str) and _is_dunder(name)):
             names.pop(name, None)  # what it held may remove others as it goes

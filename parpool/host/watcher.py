@@ -10,7 +10,7 @@ from ..core.effects import Effects, Ending
 from ..core.state import ENDED, Task
 from ..hub.records import Store
 from ..status import ABORTED, LOST, UNMET
-from ..wire.messages import Revoke
+from ..wire.messages import DISPLAYED, Revoke
 from ..wire.requests import SHIFT, Definition
 from .deeds import Deeds
 from .doors import Door
@@ -193,7 +193,8 @@ class StationDeeds(Deeds):
     def print(self, task: Task, engine: int, stream: int, text: str) -> None:
         """A task has written to a stream: tell its client, and the hub."""
         super().print(task, engine, stream, text)
-        self.on_printed(task, stream, text)
+        if stream != DISPLAYED:  # the hub keeps texts
+            self.on_printed(task, stream, text)
 
     def deliver(self, task: Task, outcome: Any, engine: int | None) -> None:
         """Deliver an outcome that the scheduler has not asked for."""

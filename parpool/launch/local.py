@@ -11,6 +11,7 @@ import multiprocessing
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing import connection
 from typing import Any
 
@@ -42,8 +43,10 @@ class LocalCrew:
         context: Any,
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
+        ipython: bool = False,
     ) -> None:
         self._context = context
+        self._ipython = ipython  #: do the engines host IPython shells?
         self._initializer = initializer
         self._initargs = initargs
         #: the living engines' processes, in the order of their start (scripts look at it as ``Pool._pool``)
@@ -52,6 +55,8 @@ class LocalCrew:
 
     def start(self, settings: EngineSettings) -> int:
         """Start an engine's process; gives its pid."""
+        if self._ipython:
+            settings = replace(settings, ipython=True)
         process = self._context.Process(target=run, args=(ENGINE, settings, self._initializer, self._initargs))
         process.name = process.name.replace("Process", "PoolWorker")
         process.daemon = True

@@ -38,6 +38,9 @@ HOW = 7  #: the bits of ``kind`` that say the above
 VIEW = 8  #: a flag beside it: what the task prints comes home, and its value may go by value
 SHARED = 16  #: a flag beside it: whoever submitted it sees the memory of this machine
 
+#: The ``stream`` of what is displayed, beside 1 (stdout) and 2 (stderr): a line of JSON each, as notebooks have outputs.
+DISPLAYED = 3
+
 
 class MalformedFrame(Exception):
     """A header that is not of the schema."""
@@ -150,7 +153,7 @@ class Farewell(msgspec.Struct, array_like=True, tag=13):
 
 
 class Printed(msgspec.Struct, array_like=True, tag=14):
-    """Text that a task wrote to ``stream`` (1: stdout, 2: stderr). Comes before the outcome of the task."""
+    """Text that a task wrote to ``stream`` (1: stdout, 2: stderr, or `DISPLAYED`). Comes before its outcome."""
 
     id: int
     stream: int
