@@ -55,6 +55,11 @@ class Dealing:
         """How many tasks no scheduler has."""
         return len(self._room) + len(self._homeless) + len(self._between) + len(self._aside)
 
+    def all_tasks(self) -> list[Task]:
+        """Those that have not ended and that a scheduler has, or had until a moment ago."""
+        self._set_free_what_came()
+        return [*self._between.values(), *(task for far in self.fars for task in far.all_tasks())]
+
     def define(self, function: Function) -> None:
         """A function that tasks will name. (Any thread.)"""
         self._names[function.key] = function.name  # first: another thread may look for it
@@ -193,9 +198,7 @@ class Dealing:
 
     def even_out(self, there: dict[int, Far]) -> None:
         """Take back tasks from a scheduler that has many, while engines of another one have nothing to do."""
-        aside, self._aside = self._aside, {}
-        for each in aside.values():
-            self._set_aside_free(each)
+        self._set_free_what_came()
         if self._back:
             tasks, self._back = self._back, []
             # The hub is to hear of them from the one where they were before it does from the other.
@@ -224,7 +227,7 @@ class Dealing:
 
         def look() -> None:
             if said:
-                self._at_rest = _do_nothing
+                self._at_rest = lambda: None  # once is enough
                 then(said[0])
 
         self._at_rest = look
@@ -282,6 +285,10 @@ class Dealing:
             self._last_id = (self.fars[0].number + 1) << SHIFT
         self._last_id -= 1
         return self._last_id
+
+    def _set_free_what_came(self) -> None:
+        for id in list(self._aside):
+            self._set_aside_free(self._aside.pop(id))
 
     def _set_aside_free(self, aside: Aside) -> None:
         """What has come back of a task is a task of its own; where that is all of it, it is the same as before."""
@@ -361,20 +368,14 @@ class Dealing:
 
     def fail(self, error: BaseException) -> None:
         """End what no far host has."""
-        for each in list(self._aside.values()):
-            self._set_aside_free(each)
-        self._aside.clear()
+        self._set_free_what_came()
         self._back.clear()
-        tasks = [*self._homeless.values(), *self._between.values()]
-        tasks += self._room.take([task.id for task in self._room])
+        waiting = self._room.take([task.id for task in self._room])
+        tasks = [*self._homeless.values(), *self._between.values(), *waiting]
         self._homeless.clear()
         self._between.clear()
         for task in tasks:
             end(task, ABORTED, error, self.ends)
-
-
-def _do_nothing() -> None:
-    """Once is enough."""
 
 
 def _tried(task: Task) -> frozenset[int]:

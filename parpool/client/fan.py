@@ -16,7 +16,7 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
-from ..core.lots import Lot
+from ..core.lots import Lot, rests
 from ..core.state import Task
 from ..errors import ControllerLost
 from ..net.sockets import Poller
@@ -85,6 +85,7 @@ class Fan:
         far.on_change = self._look
         far.back = partial(self._dealing.come_back, number)
         far.on_lost = partial(self._lose_one, number)
+        far.on_another = partial(self._meet_another, number)
 
     # -- from any thread --------------------------------------------------------------------------------------
 
@@ -252,6 +253,19 @@ class Fan:
         self.engines = {id: each for far in self.fars for id, each in far.engines.items()}
         self._dealing.serve(self.engines)
         self.on_change()
+
+    def _meet_another(self, number: int) -> None:
+        """A scheduler was killed, and another one has come in its place. The first may have ended tasks that the hub takes
+        for pending still, and will for ever, as nobody there can know what other schedulers have. Here that is known."""
+        left = rests(self._dealing.all_tasks())
+        about = {"rests": [[id, *each] for id, ranges in left.items() for each in ranges]}
+        others = {each: far for each, far in self._met().items() if each != number}
+
+        def ask(found: Any, error: str) -> None:
+            if not error:  # what others have ended before, the hub knows
+                self.fars[number].ask("under_way", about, lambda value, error: None)
+
+        Round(others, ask).ask("heard", {})
 
     def _lose_one(self, number: int, error: BaseException) -> None:
         left = self.fars[number].line.left()

@@ -70,6 +70,7 @@ class Far:
         self.names: dict[int, str] = {}  #: of clients, by their numbers, as far as they are known
         self.on_change: Callable[[], None] = lambda: None  #: engines have come or gone
         self.on_lost: Callable[[BaseException], None] = lambda error: None  #: the controller is gone for good
+        self.on_another: Callable[[], None] = lambda: None  #: another controller has let us in
         self.on_drained: Callable[[], None] = lambda: None
         self.busy: Callable[[], bool] = lambda: False  #: is somebody about to submit more?
         self.back: Callable[[Task, Any], bool] | None = None  #: takes what is to go to another scheduler
@@ -291,7 +292,7 @@ class Far:
                 self.line.send(encode(each))
         self._send_tasks(tasks)
         if self._functions.too_many:
-            needed = {task.function for task in (*self.tasks.values(), *self._tasks_handed_in())}
+            needed = {task.function for task in self.all_tasks()}
             if keys := self._functions.forget(needed):
                 self.line.send(encode(Forget(keys)))
 
@@ -303,8 +304,9 @@ class Far:
     def _send(self, tasks: list[Task], again: bool) -> None:
         self.line.send(*pack_orders(tasks, self._functions.take(), again, self._ends))
 
-    def _tasks_handed_in(self) -> list[Task]:
-        return [each for each in list(self._handed_in) if isinstance(each, Task)]
+    def all_tasks(self) -> list[Task]:
+        """Those that were handed in, and have not ended."""
+        return [*self.tasks.values(), *(each for each in list(self._handed_in) if isinstance(each, Task))]
 
     # -- the connection ---------------------------------------------------------------------------------------
 
@@ -342,6 +344,7 @@ class Far:
             self._send(under_way[start : start + MOST], True)
         if another:
             self.line.send(encode(self._asked.question("resumed", {})))
+            self.on_another()
         self._aborted.intersection_update(self.tasks)
         if self._aborted:
             self.line.send(encode(Abort(list(self._aborted))))
@@ -360,7 +363,7 @@ class Far:
 
     def _end_all(self) -> None:
         """End what is under way, with what has broken the connection."""
-        tasks = [*self.tasks.values(), *self._tasks_handed_in()]
+        tasks = self.all_tasks()
         self._handed_in.clear()
         self.tasks.clear()
         for task in tasks:

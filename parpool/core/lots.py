@@ -7,10 +7,14 @@ occupies none. What else there is (*loose*) occupies as many engines as it has i
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from .state import Task
 
+#: Items of tasks, by what these are known as outside: ranges of them, the first and the one behind the last.
+Rests = dict[int, tuple[tuple[int, int], ...]]
+
+_ONE = ((0, 1),)
 KEPT = 64  #: ids of tasks that have ended which are no reason to look for more of them
 
 
@@ -85,3 +89,18 @@ class Lot:
 def items_left(task: Task) -> int:
     """How many items of a task have not ended."""
     return task.count - task.first - len(vars(task).get("ended") or ())
+
+
+def rests(tasks: Iterable[Task]) -> Rests:
+    """The items of tasks that have not ended."""
+    found: Rests = {}
+    for task in tasks:
+        if task.count == 1 and task.whole is None and task.part_of is None:
+            found[task.id] = _ONE  # as most are
+            continue
+        first, known_as = task.first, task.known_as
+        for item in (*sorted(vars(task).get("ended") or ()), task.count):
+            if first < item:
+                found[known_as] = *found.get(known_as, ()), (first, item)
+            first = item + 1
+    return found

@@ -92,6 +92,11 @@ class Task:
         """The id of the task that it was cut from, or its own: what its submitter knows it by."""
         return self.id if self.whole is None else self.whole
 
+    @property
+    def known_as(self) -> int:
+        """The id of the task that all of it comes from, also where its submitter has cut that to share it out."""
+        return self.origin if self.part_of is None else self.part_of
+
     def __repr__(self) -> str:
         return f"<Task {self.id} {self.state}>"
 

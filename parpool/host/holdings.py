@@ -29,8 +29,7 @@ def in_words(tasks: Iterable[Task]) -> str:
     ranges: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for task in tasks:
         id = task.origin
-        known_as = id if task.part_of is None else task.part_of
-        ranges.setdefault((id, known_as), []).append((task.first, task.count))
+        ranges.setdefault((id, task.known_as), []).append((task.first, task.count))
     return " ".join(_word(id, known_as, parts) for (id, known_as), parts in ranges.items())
 
 

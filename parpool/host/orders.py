@@ -8,7 +8,6 @@ from typing import Any
 
 from ..core.effects import Effects
 from ..core.scheduler import Scheduler
-from ..core.state import Task
 from ..wire.messages import Break, encode
 from .members import Members
 from .wires import Wires
@@ -50,15 +49,10 @@ class Orders:
         answer: dict[int | str, Any] = {}
         apart, here = 0, socket.gethostname()
         for id, engine in self._scheduler.engines.items():
-            queue, tasks = list(map(_known_as, engine.own)), list(map(_known_as, engine.held.values()))
+            queue, tasks = [each.known_as for each in engine.own], [each.known_as for each in engine.held.values()]
             member = self._members.by_id[id]
             done = {"queue": queue, "tasks": tasks, "completed": member.completed}
             answer[id] = {**done, "pid": member.pid, "name": member.uid, "hostname": member.hostname or here}
             apart += len(queue) + len(tasks)
         answer["unassigned"] = len(self._scheduler.tasks) - apart
         return answer
-
-
-def _known_as(task: Task) -> int:
-    """The id by which its client knows a task, which may have shared it out among schedulers."""
-    return task.origin if task.part_of is None else task.part_of

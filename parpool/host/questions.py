@@ -7,6 +7,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
+from ..core.lots import Rests
+from ..core.state import ENDED, Task
 from ..hub.records import PENDING
 from ..wire.requests import SHIFT, Definition
 from .doors import Door
@@ -53,7 +55,7 @@ class Questions:
         """Tell the records of tasks when all have ended: those that the store takes for pending must be waited for."""
         ids = [str(id) for id in about["ids"]]
         watcher = self._controller.watcher
-        wait = watcher.wait_for({int(id.rpartition("_")[2]): id for id in ids})
+        wait = watcher.wait_for({_number(id): id for id in ids})
         wait.then = lambda: self._ask_store("records", {"ids": ids}, reply)
 
         def told(value: Any, error: str | None = None) -> None:
@@ -117,19 +119,40 @@ class Questions:
         self._resumed.add(door.name)
         self._controller.station.lost_and_found.drop(door.number)
         self.look()
-        if self._controller.settings.schedulers > 1:
-            return  # what is pending may be with another one
-        began = self._controller.started
-        query = {"client": door.name, "status": PENDING, "submitted": {"$lt": began}}
+        if self._controller.settings.schedulers == 1:  # else what is pending may be with another one
+            self._end_unheard(door, {})
+
+    def _on_under_way(self, door: Door, about: dict[str, Any]) -> Any:
+        """These are all items of a client's tasks that are under way with any scheduler."""
+        elsewhere: Rests = {}
+        for id, first, end in about["rests"]:
+            elsewhere[id] = *elsewhere.get(id, ()), (first, end)
+        self._end_unheard(door, elsewhere)
+
+    def _end_unheard(self, door: Door, elsewhere: Rests) -> None:
+        """What the store takes for pending, and is not here or ``elsewhere``, has ended with the controller before."""
+        query = {"client": door.name, "status": PENDING, "submitted": {"$lt": self._controller.started}}
         watcher = self._controller.watcher
-        alive = watcher.under_way(door)  # now: what has ended when the answer comes, has ended here
+        here = watcher.rests(door)  # now: what has ended when the answer comes, has ended here
+
+        def alive(number: int) -> tuple[tuple[int, int], ...]:
+            return here.get(number, ()) + elsewhere.get(number, ())
 
         def told(value: Any, error: str | None = None) -> None:
-            if not error:
-                ids = [int(each["msg_id"].rpartition("_")[2]) for each in value]
-                watcher.end_unheard(door, [id for id in ids if id not in alive])
+            records = [] if error else value
+            names = [each["msg_id"] for each in records if each["items"] > 1 or not alive(_number(each["msg_id"]))]
+            if names:
+                self._ask_store("records", {"ids": names}, end)
 
-        self._ask_store("query", {"query": query, "keys": ["msg_id"]}, told)
+        def end(value: Any, error: str | None = None) -> None:
+            for name, record in (value or {}).items():
+                ended = {outcome["item"] for outcome in record["result"]}
+                ranges = alive(number := _number(name))
+                items = [item for item in range(record["count"]) if item not in ended]
+                items = [item for item in items if not any(first <= item < end for first, end in ranges)]
+                watcher.end_unheard(Task(number, door=door, count=record["count"], state=ENDED), items)
+
+        self._ask_store("query", {"query": query, "keys": ["items"]}, told)
 
     def _on_interrupt(self, door: Door, about: dict[str, Any]) -> Any:
         self._controller.station.orders.interrupt(_ints(about["ids"]))
@@ -173,6 +196,10 @@ class Questions:
             "malformed": {"clients": clients.malformed, "engines": station.malformed, "keys": station.ports.refused()},
             "journal": controller.journal.failed,
         }
+
+
+def _number(name: str) -> int:
+    return int(name.rpartition("_")[2])
 
 
 def _ints(given: Iterable[Any]) -> list[int]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from time import time
 from typing import TYPE_CHECKING, Any
 
 from ..core.effects import Effects, Ending
+from ..core.lots import Rests, rests
 from ..core.state import ENDED, Task
 from ..hub.records import Store
 from ..status import ABORTED, LOST, UNMET
@@ -143,16 +144,13 @@ class Watcher:
             self._waits.remove(wait)
             wait.then()
 
-    def under_way(self, door: Door) -> set[int]:
-        """The tasks of a client that have not ended."""
-        tasks = self._station.scheduler.tasks.values()
-        return {task.origin for task in tasks if task.door is door}
+    def rests(self, door: Door) -> Rests:
+        """What of a client's tasks has not ended."""
+        return rests(task for task in self._station.scheduler.tasks.values() if task.door is door)
 
-    def end_unheard(self, door: Door, ids: Sequence[int]) -> None:
-        """These tasks of a client have ended before this controller began."""
-        if ids:
-            ending = Ending(LOST, 0, None, UNHEARD)
-            self._delivered([(Task(id, door=door, state=ENDED), ending, None) for id in ids])
+    def end_unheard(self, task: Task, items: Iterable[int]) -> None:
+        """These items of a task have ended before this controller began."""
+        self._delivered([(task, Ending(LOST, item, None, UNHEARD), None) for item in items])
 
     def look(self) -> None:
         """Engines have come or gone."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parpool.core.lots import KEPT, Lot
+from parpool.core.lots import KEPT, Lot, rests
 from parpool.core.state import Task
 
 
@@ -115,3 +116,36 @@ def test_of_any_tasks(made: list[tuple[int, int, bool]], engines: int) -> None:
     capacity, work = where.lot.standing(engines)
     assert capacity == max(0, engines - len(pinned)) and where.lot.items() == loose
     assert work == loose or capacity < work <= loose
+
+
+@given(st.data())
+def test_what_is_left_of_tasks(data: st.DataObject) -> None:
+    tasks: list[Task] = []
+    left: dict[int, set[int]] = {}
+    for id in range(data.draw(st.integers(0, 4))):
+        items = set(range(data.draw(st.integers(1, 9))))
+        left[id] = set()
+        cuts = sorted({0, len(items), *data.draw(st.lists(st.sampled_from(sorted(items)), max_size=3))})
+        for number, (first, count) in enumerate(pairwise(cuts)):
+            task = Task(id if not number else 100 * id + number, count=count)
+            task.first = first
+            if number:
+                task.whole = id
+            mine = set(range(first, count))
+            ended = data.draw(st.sets(st.sampled_from(sorted(mine)), max_size=len(mine) - 1))
+            while task.first in ended:
+                task.first += 1
+            if rest := {item for item in ended if item > task.first}:
+                vars(task)["ended"] = rest
+            left[id] |= mine - ended
+            tasks.append(task)
+    found = rests(tasks)
+    assert {id: {item for first, end in ranges for item in range(first, end)} for id, ranges in found.items()} == left
+    assert all(first < end for ranges in found.values() for first, end in ranges)
+
+
+def test_what_is_left_of_a_part_is_told_as_of_the_task() -> None:
+    here = Task(7, count=4)
+    elsewhere = Task(99, count=9, part_of=7)
+    elsewhere.first = 6
+    assert rests([here, elsewhere]) == {7: ((0, 4), (6, 9))}

@@ -119,9 +119,13 @@ def test_pieces_of_maps_that_move_while_a_scheduler_is_killed(rig: Rig, tmp_path
         assert result.get(60) == list(items)
     assert Counter(lines(path)) == Counter(map(str, range(began)))
     names = [name for _, result in results for name in result.msg_ids]
-    found = rig.client.db_query({"msg_id": {"$in": names}}, keys=["status", "items"])
-    # What the one that was killed has not told the hub any more is pending there.
-    assert {each["status"] for each in found} <= {"ok", "pending"} and sum(each["items"] for each in found) == began
+
+    def found() -> list[dict[str, Any]]:
+        return rig.client.db_query({"msg_id": {"$in": names}}, keys=["status", "items"])
+
+    # What the one that was killed has not told the hub any more is lost there.
+    until(lambda: {each["status"] for each in found()} <= {"ok", "lost"})
+    assert sum(each["items"] for each in found()) == began
 
 
 def test_what_was_left_behind_runs_once_though_a_scheduler_is_killed(rig: Rig, tmp_path: Path) -> None:
@@ -172,6 +176,28 @@ def test_records_of_the_others_are_none_the_worse_for_it(rig: Rig, tmp_path: Pat
     let_go(gate)
     assert ends_of(running) == [0, 1, 2]
     assert [each["status"] for each in rig.client.db_query(query, keys=["status"])] == ["ok"] * 3
+
+
+def test_an_end_that_a_scheduler_has_told_its_client_and_not_the_hub(rig: Rig, tmp_path: Path) -> None:
+    gates = [tmp_path / f"gate-{number}" for number in range(2)]
+    told, running = [rig.client[1].apply_async(wait_for, str(gate), 1) for gate in gates]
+    begun(gates[0])
+    names = [*told.msg_ids, *running.msg_ids]
+
+    def pending() -> list[str]:
+        query = {"msg_id": {"$in": names}, "status": "pending"}
+        return [each["msg_id"] for each in rig.client.db_query(query, keys=["msg_id"])]
+
+    until(lambda: pending() == names)
+    pid = schedulers(rig)[1]
+    let_go(gates[0])
+    assert end_of(told) == 1
+    os.kill(pid, signal.SIGKILL)  # what the hub is told waits up to 50 ms for more
+    until(lambda: pending() == running.msg_ids)
+    until(lambda: rig.ids() == [0, 1, 2, 3])
+    let_go(gates[1])
+    assert end_of(running) == 1
+    until(lambda: not pending())
 
 
 def test_the_hub_is_killed(rig: Rig) -> None:
