@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         UnmetDependency,
         UnmetDependencyError,
     )
+    from .executor import Executor
     from .options import cpu_count
     from .pool import Pool
     from .shared import empty_shared, share
@@ -57,6 +58,7 @@ _HOMES = {
     "Cluster": ".cluster.cluster",
     "Dependency": ".client.depend",
     "DirectView": ".client.direct",
+    "Executor": ".executor",
     "LoadBalancedView": ".client.balanced",
     "ParallelFunction": ".client.remote",
     "Pool": ".pool",
@@ -115,6 +117,7 @@ __all__ = [
     "DirectView",
     "EngineLost",
     "EngineStartError",
+    "Executor",
     "ForkedError",
     "ImpossibleDependency",
     "InvalidDependency",

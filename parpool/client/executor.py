@@ -1,4 +1,4 @@
-"""A :class:`concurrent.futures.Executor` over a view."""
+"""A :class:`concurrent.futures.Executor` over a link, and the one over a view."""
 
 from __future__ import annotations
 
@@ -15,28 +15,27 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ForkedError
 from ..wire.functions import Function
-from ..wire.messages import STARMAP
+from ..wire.messages import CALL, STARMAP
 from .call import ViewResult
-from .future import CallFuture, FutureCall, FutureCalls, recall
+from .future import CallFuture, FutureCall, FutureCalls, PoolCall, recall
 from .remote import send_part
 
 if TYPE_CHECKING:
+    from .contract import Link, Terms
     from .view import View
 
 
-class ViewExecutor(Executor):
-    """Submits calls to the engines of a view, by the view's flags, and gives :class:`concurrent.futures.Future` objects.
+class LinkExecutor(Executor):
+    """What executors are, wherever their calls go: to say where, and by which terms, is the subclass's."""
 
-    With a view of several engines ``submit`` calls the function on each of them, and the future's value is the list;
-    ``map`` calls it once for each item, with any view. Shutting it down ends it, and neither the view nor the engines.
-    Exceptions are those of views: a ValueError of a task is a ValueError and a :class:`~parpool.RemoteError`.
-    """
-
-    def __init__(self, view: View) -> None:
-        self.view = view
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._shut = False
         self._pending: set[CallFuture] = set()  #: not settled yet; those that nobody holds any more, too
+
+    @property
+    def _link(self) -> Link:
+        raise NotImplementedError
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """``fn(*args, **kwargs)`` on an engine; gives its future.
@@ -44,18 +43,8 @@ class ViewExecutor(Executor):
         Raises RuntimeError after :meth:`shutdown`, and :class:`concurrent.futures.BrokenExecutor` (which is one, too)
         where the pool has ended. Whatever else keeps the call from being made is the exception of the future.
         """
-        view = self.view
-
-        def send(future: CallFuture) -> None:
-            targets = self._targets()
-            packed = view._link.pack(fn, args, kwargs, view._terms)
-            if view.balanced or isinstance(view._targets, int):
-                self._send(future, packed, targets[0])
-            else:
-                self._send_to_each(future, packed, targets)
-
-        future = self._begin(send)
-        view._link.tend()
+        future = self._begin(lambda future: self._call(future, fn, args, kwargs))
+        self._link.tend()
         return future
 
     def map(
@@ -93,25 +82,22 @@ class ViewExecutor(Executor):
             pending = self._pending.copy()
         if cancel_futures:
             recall(pending)
-        if wait and self.view._link.in_callback():
+        if wait and self._link.in_callback():
             for future in pending:  # by whom else?
                 future.settle_here()
         elif wait:
             wait_for(pending)
-
-    def __repr__(self) -> str:
-        return f"<ViewExecutor on {self.view!r}>"
 
     # -- submission -------------------------------------------------------------------------------------------
 
     def _begin(self, send: Callable[[CallFuture], object]) -> CallFuture:
         """A future, and the call that ``send`` makes for it."""
         try:
-            self.view._link.check_open()
+            self._link.check_open()
         except ForkedError:
             raise
         except Exception as error:
-            raise BrokenExecutor(f"no call can be submitted: {error}") from error
+            raise self._broken_by(error) from error
         with self._lock:
             if self._shut:
                 raise RuntimeError("cannot schedule new futures after shutdown")
@@ -126,10 +112,90 @@ class ViewExecutor(Executor):
             raise
         return future
 
+    def _broken_by(self, error: Exception) -> BrokenExecutor:
+        return BrokenExecutor(f"no call can be submitted: {error}")
+
+    def _call(self, future: CallFuture, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Make the one call of a submit."""
+        raise NotImplementedError
+
+    def _call_item(self, future: CallFuture, function: Function, item: tuple[Any, ...], number: int) -> None:
+        """Make the call for an item of a map. ``number``: which of its tasks this is."""
+        raise NotImplementedError
+
+    def _call_chunk(self, future: CallFuture, function: Function, chunk: list[tuple[Any, ...]], number: int) -> None:
+        """Make the task for several items of a map."""
+        raise NotImplementedError
+
+
+class PoolExecutor(LinkExecutor):
+    """Submits calls as a Pool does: the engines belong to it."""
+
+    _pool: Any  #: the Pool; results keep it alive
+    _terms: Terms  #: of all calls
+
+    @property
+    def _link(self) -> Link:
+        link: Link = self._pool._link
+        return link
+
+    def _call(self, future: CallFuture, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._send(future, *self._link.pack(fn, args, kwargs, self._terms))
+
+    def _call_item(self, future: CallFuture, function: Function, item: tuple[Any, ...], number: int) -> None:
+        self._send(future, *self._link.pack(function, item, {}, self._terms))
+
+    def _call_chunk(self, future: CallFuture, function: Function, chunk: list[tuple[Any, ...]], number: int) -> None:
+        self._send(future, function, self._link.dumps(chunk), STARMAP, len(chunk))
+
+    def _send(self, future: CallFuture, function: Function, payload: Any, kind: int = CALL, size: int = 1) -> None:
+        result = future.call = PoolCall(self._link, self._pool)
+        result.promise = future
+        result._name = function.name
+        result._id = self._link.send_chunk(function, payload, kind, size, 0, result, self._terms)
+
+
+class ViewExecutor(LinkExecutor):
+    """Submits calls to the engines of a view, by the view's flags, and gives :class:`concurrent.futures.Future` objects.
+
+    With a view of several engines ``submit`` calls the function on each of them, and the future's value is the list;
+    ``map`` calls it once for each item, with any view. Shutting it down ends it, and neither the view nor the engines.
+    Exceptions are those of views: a ValueError of a task is a ValueError and a :class:`~parpool.RemoteError`.
+    """
+
+    def __init__(self, view: View) -> None:
+        super().__init__()
+        self.view = view
+
+    def __repr__(self) -> str:
+        return f"<ViewExecutor on {self.view!r}>"
+
+    @property
+    def _link(self) -> Link:
+        return self.view._link
+
+    def _call(self, future: CallFuture, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        view, targets = self.view, self._targets()
+        packed = view._link.pack(fn, args, kwargs, view._terms)
+        if view.balanced or isinstance(view._targets, int):
+            self._send(future, packed, targets[0])
+        else:
+            self._send_to_each(future, packed, targets)
+
+    def _call_item(self, future: CallFuture, function: Function, item: tuple[Any, ...], number: int) -> None:
+        self._send(future, self._link.pack(function, item, {}, self.view._terms), self._target(number))
+
+    def _call_chunk(self, future: CallFuture, function: Function, chunk: list[tuple[Any, ...]], number: int) -> None:
+        self._send(future, (function, self._link.dumps(chunk)), self._target(number), STARMAP)
+
     def _targets(self) -> Sequence[int | None]:
         """The engines that calls go to; of a load-balanced view: None, for any."""
         view = self.view
         return [None] if view.balanced else view.client.targets_of(view._targets)
+
+    def _target(self, number: int) -> int | None:
+        targets = self._targets()
+        return targets[number % len(targets)]
 
     def _send(self, future: CallFuture, packed: tuple[Function, bytes], target: int | None, kind: int = 0) -> None:
         view = self.view
@@ -152,14 +218,14 @@ class _Stream:
 
     def __init__(
         self,
-        executor: ViewExecutor,
+        executor: LinkExecutor,
         fn: Callable[..., Any],
         items: Iterator[tuple[Any, ...]],
         chunksize: int,
         buffersize: int | None,
     ) -> None:
         self._executor = executor
-        self._link = executor.view._link
+        self._link = executor._link
         self._function: Any = fn
         self._chunksize = chunksize
         self._chunks = iter(lambda: list(islice(items, chunksize)), [])
@@ -180,15 +246,12 @@ class _Stream:
         self._link.tend()
 
     def _send(self, chunk: list[tuple[Any, ...]], future: CallFuture) -> None:
-        link, executor = self._link, self._executor
         if type(self._function) is not Function:
-            self._function = link.function(self._function)
-        targets = executor._targets()
-        target = targets[self._count % len(targets)]
+            self._function = self._link.function(self._function)
         if self._chunksize == 1:
-            executor._send(future, link.pack(self._function, chunk[0], {}, executor.view._terms), target)
+            self._executor._call_item(future, self._function, chunk[0], self._count)
         else:
-            executor._send(future, (self._function, link.dumps(chunk)), target, STARMAP)
+            self._executor._call_chunk(future, self._function, chunk, self._count)
 
     def values(self, deadline: float | None) -> Iterator[Any]:
         """The values, in order. What is given away is held by no name here."""

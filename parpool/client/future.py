@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from concurrent.futures import Future
+from concurrent.futures import process as stdlib
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from .. import status as codes
-from .call import ViewResult
+from ..errors import EngineLost, TaskAborted
+from .call import CallResult, ViewResult
 from .joined import JoinedResult
+from .result import AsyncResult
 
 if TYPE_CHECKING:
     from .contract import Link
@@ -26,7 +29,7 @@ class CallFuture(Future[Any]):
 
     def __init__(self, pending: set[CallFuture]) -> None:
         super().__init__()
-        self.call: FutureCall | FutureCalls | None = None  #: until it has ended
+        self.call: Promising | None = None  #: until it has ended
         self._pending = pending
         self._asked_back = False
         self._claimed = False  #: has a thread taken on to settle it?
@@ -65,7 +68,7 @@ class CallFuture(Future[Any]):
             self.set_exception(error)
             self._forget()
 
-    def settle(self, call: FutureCall | FutureCalls) -> None:
+    def settle(self, call: Promising) -> None:
         """The call has ended."""
         if not self._claim():
             return
@@ -97,46 +100,73 @@ class CallFuture(Future[Any]):
             call.wait()
             self.settle(call)
 
-    def settled_as_cancelled(self, call: FutureCall | FutureCalls) -> None:
+    def settled_as_cancelled(self, call: Promising) -> None:
         """The call was taken back: see to it that this can be seen when this returns."""
         self.settle(call)
         with self._condition:  # another thread may be at it
             self._condition.wait_for(self.done)
 
 
-class FutureCall(ViewResult):
-    """A call to one engine."""
+class Promising(AsyncResult):
+    """A result that settles a future when it has ended, in the thread for callbacks."""
 
     promise: CallFuture | None = None
 
+    def run_callbacks(self) -> None:
+        """Settle the future (called in the thread for callbacks)."""
+        super().run_callbacks()
+        promise, self.promise = self.promise, None
+        if promise is not None:
+            promise.settle(self)
+
+
+class _PromisingCall(Promising, CallResult):
     def deliver(self, task: Any, outcome: Any, engine: int | None) -> None:
         """The outcome has arrived (called by whoever drives the loop)."""
         super().deliver(task, outcome, engine)
         self._link.call_back(self)
 
-    def run_callbacks(self) -> None:
-        """Settle the future (called in the thread for callbacks)."""
-        super().run_callbacks()
-        promise, self.promise = self.promise, None
-        if promise is not None:
-            promise.settle(self)
+
+class FutureCall(_PromisingCall, ViewResult):
+    """A view's call to one engine."""
 
 
-class FutureCalls(JoinedResult):
-    """A call to each of several engines."""
-
-    promise: CallFuture | None = None
+class FutureCalls(Promising, JoinedResult):
+    """A view's call to each of several engines."""
 
     def _finish(self) -> None:
         super()._finish()
         self._link.call_back(self)
 
-    def run_callbacks(self) -> None:
-        """Settle the future (called in the thread for callbacks)."""
-        super().run_callbacks()
-        promise, self.promise = self.promise, None
-        if promise is not None:
-            promise.settle(self)
+
+class BrokenByEngine(EngineLost, stdlib.BrokenProcessPool):
+    """The engine that ran the call died. The call alone has failed: the executor serves on, with another engine."""
+
+
+class PoolCall(_PromisingCall):
+    """A call of an executor: what it ends in is what the standard library's would end in."""
+
+    def _value(self) -> Any:
+        try:
+            return super()._value()
+        except EngineLost as error:
+            if type(error) is not EngineLost:  # of an executor that the task itself has used
+                raise
+            lost: Any = BrokenByEngine(*error.args)
+            lost.engine_id = self._engine
+            raise lost from None
+        except BaseException as error:
+            if error is self._link.failure and not isinstance(error, TaskAborted):
+                raise stdlib.BrokenProcessPool(f"the engines cannot start: {error}") from error
+            raise
+
+    def _unpack(self, payload: bytes) -> BaseException:
+        error = super()._unpack(payload)
+        cause = error.__cause__
+        if type(cause).__name__ == "RemoteTraceback":  # that of Pool; the one of executors is another class
+            remote: Any = vars(stdlib)["_RemoteTraceback"]  # which the stubs do not know
+            BaseException.__setattr__(error, "__cause__", remote(cause.tb))  # type: ignore[union-attr]
+        return error
 
 
 def recall(futures: Iterable[CallFuture]) -> None:
@@ -189,10 +219,10 @@ def _first_in_line(link: Link) -> set[int]:
     return {engine["tasks"][0] for engine in engines if engine["tasks"]}
 
 
-def _has_begun(call: FutureCall | FutureCalls, first: set[int]) -> bool:
+def _has_begun(call: Promising, first: set[int]) -> bool:
     ended = [part._outcome.status for part in call._parts() if part._outcome is not None]
     return any(status != codes.ABORTED for status in ended) or not first.isdisjoint(call._ids())
 
 
-def _was_taken_back(call: FutureCall | FutureCalls) -> bool:
+def _was_taken_back(call: Promising) -> bool:
     return all(part._outcome.status == codes.ABORTED for part in call._parts())

@@ -1,7 +1,7 @@
-"""Finds CPython's own Pool tests in the running interpreter, and runs them against a Pool of choice.
+"""Finds CPython's own tests of pools and executors in the running interpreter, and runs them against those of choice.
 
 Nothing of CPython is copied or even imported here: the installed source is parsed for the names of the tests, and
-`cpython_runner.py` runs them in processes of their own.
+`cpython_runner.py` and `cpython_executor_runner.py` run them in processes of their own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import scripts
 METHODS = ("fork", "spawn", "forkserver")
 MAIN = "test._test_multiprocessing"
 COMMANDS = "test.test_multiprocessing_main_handling"
-RUNNER = str(Path(__file__).with_name("cpython_runner.py"))
+EXECUTORS = "test.test_concurrent_futures"  #: a package from Python 3.12 on
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,11 @@ class Group:
     name: str
     kind: str
     tests: tuple[str, ...]
+
+    @property
+    def runner(self) -> str:
+        name = "cpython_executor_runner.py" if self.module.startswith(EXECUTORS) else "cpython_runner.py"
+        return str(Path(__file__).with_name(name))
 
     @property
     def id(self) -> str:
@@ -64,6 +69,34 @@ def discover() -> list[Group]:
     return groups
 
 
+def discover_executors() -> list[Group]:
+    """Every test of the installed suite that has an executor of processes. Raises ImportError with the reason."""
+    tree = _parse(EXECUTORS)
+    modules = {EXECUTORS: tree}
+    spec = importlib.util.find_spec(EXECUTORS)
+    for folder in (spec and spec.submodule_search_locations) or ():
+        for path in sorted(Path(folder).glob("*.py")):
+            modules[f"{EXECUTORS}.{path.stem}"] = ast.parse(path.read_text(encoding="utf-8"))
+    classes = {node.name: node for tree in modules.values() for node in tree.body if isinstance(node, ast.ClassDef)}
+    groups = []
+    for module, tree in modules.items():
+        for mixin in _executor_mixins(tree):
+            family = [classes[mixin], *(classes[b.id] for b in classes[mixin].bases if getattr(b, "id", "") in classes)]
+            tests = tuple(sorted({f.name for member in family for f in _functions(member)}))
+            for method in METHODS:
+                name = f"ProcessPool{method.capitalize()}{mixin.removesuffix('Test').removesuffix('Mixin')}Test"
+                groups.append(Group(method, module, name.replace("TestsTest", "Test"), "", tests))
+    return groups
+
+
+def _executor_mixins(tree: ast.Module) -> Iterator[str]:
+    """The classes of which the test file makes one for each kind of executor."""
+    for node in tree.body:
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            if ast.unparse(node.value.func) == "create_executor_tests":
+                yield next(arg.id for arg in node.value.args if isinstance(arg, ast.Name))
+
+
 def run(group: Group, pool: str = "parpool:Pool", limit: float = 40.0) -> Run:
     """Run a group. A test that hangs or kills its process fails; the tests after it get a new process, twice."""
     result = Run({}, [])
@@ -83,7 +116,7 @@ def _run_once(group: Group, pool: str, limit: float, result: Run) -> None:
         path = Path(folder, "outcomes")
         path.touch()
         ended = scripts.run(
-            [RUNNER, group.method, str(path), *group.tests],
+            [group.runner, group.method, str(path), *group.tests],
             limit * 2 + 10 * len(group.tests),
             env={
                 "CONFORMANCE_POOL": pool,

@@ -13,9 +13,7 @@ Arguments: start method, file for the outcomes (one JSON object a line), names o
 from __future__ import annotations
 
 import faulthandler
-import gc
 import importlib
-import json
 import multiprocessing
 import multiprocessing.context
 import multiprocessing.managers
@@ -25,18 +23,13 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 import unittest
 from pathlib import Path
 
+from cpython_outcomes import Outcomes, dangling, load, people
+
 StdlibPool = multiprocessing.pool.Pool
 SPEC = os.environ.get("CONFORMANCE_POOL", "parpool:Pool")
-
-
-def load(spec: str):
-    module, _, name = spec.partition(":")
-    return getattr(importlib.import_module(module), name)
 
 
 def substitute(pool) -> None:
@@ -70,58 +63,6 @@ def assert_python_ok(*args: str, **options: object):
     return ended.returncode, ended.stdout, ended.stderr
 
 
-class Outcomes(unittest.TestResult):
-    """Writes each outcome when it is known: a test that hangs must not take the others' with it."""
-
-    def __init__(self, path: str, limit: float) -> None:
-        super().__init__()
-        self.path, self.limit = path, limit
-        self.stdlib_pools = 0
-        self.outcome, self.detail = "passed", ""
-
-    def write(self, **record: object) -> None:
-        with open(self.path, "a") as file:
-            file.write(json.dumps(record) + "\n")
-
-    def watch(self) -> None:
-        faulthandler.dump_traceback_later(self.limit, exit=True)
-
-    def startTest(self, test):
-        super().startTest(test)
-        self.outcome, self.detail, self.stdlib_pools = "passed", "", 0
-        self.write(test=test._testMethodName, outcome="started")
-        self.watch()
-
-    def stopTest(self, test):
-        super().stopTest(test)
-        if self.stdlib_pools and self.outcome == "passed":
-            self.outcome, self.detail = "failed", "the stdlib's Pool was used instead of the one under test"
-        self.write(test=test._testMethodName, outcome=self.outcome, detail=self.detail)
-        self.watch()
-
-    def note(self, test, outcome: str, detail: str) -> None:
-        if hasattr(test, "_testMethodName") or hasattr(test, "test_case"):
-            if self.outcome == "passed":
-                self.outcome, self.detail = outcome, detail
-        else:  # setUpClass or tearDownClass: the "test" is only a place holder
-            self.write(test=None, outcome=outcome, detail=f"{test.id()}\n{detail}")
-
-    def addError(self, test, err):
-        self.note(test, "failed", self._exc_info_to_string(err, test))
-
-    addFailure = addError
-
-    def addSubTest(self, test, subtest, err):
-        if err is not None:
-            self.addError(test, err)
-
-    def addSkip(self, test, reason):
-        self.note(test, "skipped", reason)
-
-    def addUnexpectedSuccess(self, test):
-        self.note(test, "failed", "unexpected success")
-
-
 def case_class(spec: str) -> type[unittest.TestCase]:
     """The test class, complete with the mixin for its kind, as CPython's own test files put it together."""
     module_name, class_name, kind = spec.split(":")
@@ -132,21 +73,6 @@ def case_class(spec: str) -> type[unittest.TestCase]:
     return type(name, bases, {"__module__": __name__, "__qualname__": name})
 
 
-def dangling(known: set[object]) -> list[str]:
-    """Processes and threads that came and did not go; some get a second or two to end by themselves."""
-    end = time.monotonic() + 3
-    while True:
-        gc.collect()
-        left = [item for item in _people() if item not in known and item.is_alive()]
-        if not left or time.monotonic() > end:
-            return [repr(item) for item in left]
-        time.sleep(0.05)
-
-
-def _people() -> set[object]:
-    return {*multiprocessing.process._dangling, *threading.enumerate()}
-
-
 def main(method: str, path: str, *names: str) -> None:
     multiprocessing.set_start_method(method, force=True)
     result = Outcomes(path, float(os.environ.get("CONFORMANCE_LIMIT", "40")))
@@ -154,11 +80,11 @@ def main(method: str, path: str, *names: str) -> None:
 
     def counted(self, *args, **kwds):
         if type(self) is StdlibPool and SPEC != "multiprocessing.pool:Pool":
-            result.stdlib_pools += 1
+            result.stdlib_made += 1
         original(self, *args, **kwds)
 
     StdlibPool.__init__ = counted
-    known = _people()
+    known = people()
     result.watch()
     unittest.TestSuite([CASES(name) for name in names]).run(result)
     result.write(test=None, outcome="done", detail=dangling(known))

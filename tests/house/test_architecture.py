@@ -71,7 +71,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli_options": {"options", "launch.choose", "net.address"},
     "cli_found": {"errors", "net.address"},
     "cli_tables": set(),
-    "executor": {"errors", "options", "client", "launch"},
+    "executor": {"errors", "options", "client", "pool"},
     "cluster": {"errors", "options", "client", "launch", "net.address", "net.folder", "net.deaths", "net.wake"},
 }
 
