@@ -12,7 +12,7 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "parpool/__init__.py").re
 assert VERSION, "parpool/__init__.py has no __version__"
 
 EXTRAS = {
-    "numpy": ["numpy>=1.23"],
+    "numpy": ["numpy>=1.23", "threadpoolctl>=3.1"],
     "dill": ["dill>=0.3.6"],
     "ipython": ["ipython>=8"],
     "db": ["sqlalchemy>=2"],

@@ -33,7 +33,7 @@ class Executor(PoolExecutor):
     :class:`~concurrent.futures.process.BrokenProcessPool`, too. An initializer that fails breaks the executor.
 
     By keyword, and beyond the standard library, as :class:`~parpool.Pool` has them: ``retries``, ``task_timeout``,
-    ``serializer``, and ``client`` for the engines of a cluster.
+    ``serializer``, ``threads_per_engine``, and ``client`` for the engines of a cluster.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class Executor(PoolExecutor):
         task_timeout: float | None = None,
         serializer: str | None = None,
         client: Client | None = None,
+        threads_per_engine: int | str | None = None,
     ) -> None:
         super().__init__()
         if max_workers is not None and max_workers <= 0:
@@ -74,6 +75,7 @@ class Executor(PoolExecutor):
             task_timeout=task_timeout,
             serializer=serializer,
             client=client,
+            threads_per_engine=threads_per_engine,
         )
         self._terms = self._pool._terms
         self._mp_context = given or multiprocessing.get_context()

@@ -32,6 +32,7 @@ class EngineSettings:
     patience: float = 300.0  #: seconds that it waits for a lost controller to come back
     names: dict[str, Any] = field(default_factory=dict)  #: that its namespace begins with
     ipython: bool = False  #: does it host an IPython shell?
+    threads: int = 0  #: that BLAS and OpenMP may have in it; 0: as many as they like
 
     @classmethod
     def from_connection(
@@ -160,3 +161,45 @@ def cpu_count() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows
         return os.cpu_count() or 1
+
+
+#: How many threads BLAS and OpenMP have: the variables of the environment that their libraries read when they are loaded.
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+
+
+def threads_of(chosen: int | str | None, engines: int) -> int:
+    """How many threads the libraries of each of so many engines may have; 0: as many as they like.
+
+    ``"auto"`` is the engine's share of the CPUs, where the environment does not say anything else. Raises ValueError or
+    TypeError for what cannot be meant.
+    """
+    if chosen is None:
+        return 0
+    if chosen == "auto":
+        said = any(os.environ.get(name) for name in THREAD_VARIABLES)
+        return 0 if said else max(1, cpu_count() // max(1, engines))
+    if not isinstance(chosen, int):
+        raise TypeError(f"threads_per_engine must be an int, 'auto' or None, not {chosen!r}")
+    if chosen < 1:
+        raise ValueError(f"threads_per_engine must be 1 or more, not {chosen!r}")
+    return chosen
+
+
+def pool_size(processes: int | None, maxtasksperchild: object, initializer: object) -> int:
+    """How many engines a pool is to have. Raises what the standard library's raises for what cannot be meant."""
+    size = cpu_count() if processes is None else processes
+    if size < 1:
+        raise ValueError("Number of processes must be at least 1")
+    if maxtasksperchild is not None and (not isinstance(maxtasksperchild, int) or maxtasksperchild <= 0):
+        raise ValueError("maxtasksperchild must be a positive int or None")
+    if initializer is not None and not callable(initializer):
+        raise TypeError("initializer must be a callable")
+    return size

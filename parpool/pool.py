@@ -18,7 +18,7 @@ from .client.progress import progress_bar
 from .client.result import AsyncResult
 from .client.stream import IMapIterator
 from .launch.local import LocalCrew
-from .options import cpu_count
+from .options import pool_size, threads_of
 
 if TYPE_CHECKING:
     from .client.client import Client
@@ -49,6 +49,8 @@ class Pool:
     - ``client``: a :class:`~parpool.Client` of a cluster, on whose engines the pool then works. It starts and ends none:
       ``initializer`` is run on every engine, also on those that join later; the pool's end is that of its own calls.
     - ``ipython``: the engines host an IPython shell each, for ``%px`` and ``execute`` of views (default False).
+    - ``threads_per_engine``: how many threads BLAS and OpenMP may have in each engine; ``"auto"`` is its share of the CPUs
+      (default None: as many as they like, as with the stdlib's Pool).
 
     The first three are defaults for the calls, which take them too. Raises ValueError or TypeError for arguments that
     cannot be right, OSError where the processes cannot be started.
@@ -71,21 +73,18 @@ class Pool:
         serializer: str | None = None,
         client: Client | None = None,
         ipython: bool = False,
+        threads_per_engine: int | str | None = None,
     ) -> None:
         self._ctx = context or multiprocessing.get_context()
         if client is not None:
-            check_cluster_pool(processes, maxtasksperchild, context, ipython or None)
-        if (size := cpu_count() if processes is None else processes) < 1:
-            raise ValueError("Number of processes must be at least 1")
-        if maxtasksperchild is not None and (not isinstance(maxtasksperchild, int) or maxtasksperchild <= 0):
-            raise ValueError("maxtasksperchild must be a positive int or None")
-        if initializer is not None and not callable(initializer):
-            raise TypeError("initializer must be a callable")
+            check_cluster_pool(processes, maxtasksperchild, context, ipython or None, threads_per_engine)
+        size = pool_size(processes, maxtasksperchild, initializer)
         self._defaults: dict[str, Any] = {"retries": retries, "task_timeout": task_timeout}
         self._terms = terms_of(retries, task_timeout)
         self._plain = self._terms or None  # None costs a call nothing
         self._progress = progress
-        self._crew = LocalCrew(self._ctx, initializer, tuple(initargs), ipython)
+        threads = threads_of(threads_per_engine, size)
+        self._crew = LocalCrew(self._ctx, initializer, tuple(initargs), ipython, threads)
         if client is not None:
             self._link: EmbeddedLink | RemoteLink = cluster_link(client, initializer, tuple(initargs), serializer)
         else:

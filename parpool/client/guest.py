@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from .standalone import RemoteLink
 
 
-def check_cluster_pool(processes: object, maxtasksperchild: object, context: object, ipython: object) -> None:
+def check_cluster_pool(
+    processes: object, maxtasksperchild: object, context: object, ipython: object, threads: object
+) -> None:
     """Raise ValueError for what is of engines that a pool starts itself."""
     given = {"processes": processes, "maxtasksperchild": maxtasksperchild, "context": context, "ipython": ipython}
-    for name, value in given.items():
+    for name, value in {**given, "threads_per_engine": threads}.items():
         if value is not None:
             raise ValueError(f"{name} is of engines that a pool starts: with client= it works on those of a cluster")
 

@@ -56,6 +56,9 @@ class Cluster:
       a launcher from another package, or a launcher. ``engine_options`` are those of the launcher:
       ``Cluster(engines="ssh", engine_options={"hosts": "one:4, two"}, ip="*")``. Of ssh, ``"tunnels": True`` means that
       the machines reach the controller through ssh. ``environment`` is what the engines' environment has besides.
+    - ``threads_per_engine``: how many threads BLAS and OpenMP may have in each engine. By default an engine on this machine
+      has its share of the CPUs, unless the environment says anything else (``OMP_NUM_THREADS`` and its like), and elsewhere
+      as many as it likes; None: that everywhere.
     - ``ip``: the address of this machine at which the controller listens by tcp, with encryption, ``"*"`` for all;
       without it, the cluster is for this machine alone. ``location``: the address that others reach it by.
       ``ports``: those of ``client``, ``work``, ``control`` and ``heart``; by default any.
@@ -97,6 +100,7 @@ class Cluster:
         engines: Engines = "local",
         engine_options: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
+        threads_per_engine: int | Literal["auto"] | None = "auto",
         ip: str = "",
         location: str = "",
         ports: Mapping[str, int] | None = None,
@@ -125,6 +129,7 @@ class Cluster:
             engine_options=dict(engine_options or {}),
             engine_arguments=list(engine_arguments),
             environment=dict(environment or {}),
+            threads=threads_per_engine,
             ip=ip,
             location=location,
             ports=dict(ports or {}),

@@ -18,7 +18,16 @@ from ..launch import choose
 from ..launch.launcher import Launcher, Site
 from ..launch.process import ProcessLauncher
 from ..net import address
-from ..options import DATABASES, ControllerSettings, EngineSettings, cpu_count, holds_password, names_database
+from ..options import (
+    DATABASES,
+    THREAD_VARIABLES,
+    ControllerSettings,
+    EngineSettings,
+    cpu_count,
+    holds_password,
+    names_database,
+    threads_of,
+)
 
 #: What starts engines: the name of a launcher, a function of a `Site` and options that makes one, or a launcher.
 Engines = str | Launcher | Callable[..., Launcher]
@@ -39,6 +48,7 @@ class Plan:
     engine_options: Mapping[str, Any] = field(default_factory=dict)
     engine_arguments: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    threads: int | str | None = "auto"  #: of BLAS and OpenMP, in each engine
     ip: str = ""
     location: str = ""
     ports: Mapping[str, int] = field(default_factory=dict)
@@ -59,6 +69,7 @@ class Plan:
 
     def check(self) -> None:
         """ValueError for what no cluster can be."""
+        threads_of(self.threads, 1)
         if self.n is not None and self.n < 0:
             raise ValueError(f"n must be 0 or more, not {self.n!r}")
         if self.schedulers < 1:
@@ -124,7 +135,7 @@ class Plan:
     def launcher(self) -> Launcher:
         """The launcher for the engines. The controller is there."""
         options = dict(self.engine_options)
-        environment = {**self._import_path(), **self.environment}
+        environment = {**self._import_path(), **self._surroundings()}
         site = Site(self.folder / "log", environment, None, {ENGINE_FILE: self.folder / ENGINE_FILE})
         if options.get("tunnels") is True:
             addresses = address.read(self.folder / ENGINE_FILE, "engine").addresses.values()
@@ -136,6 +147,13 @@ class Plan:
         if options:
             raise TypeError(f"engine_options are for a launcher that is made here, and not for {self.engines!r}")
         return self.engines
+
+    def _surroundings(self) -> dict[str, str]:
+        """What the environment of engines has besides."""
+        threads = 0
+        if self.threads != "auto" or (self.engines == "local" and not self.environment.keys() & set(THREAD_VARIABLES)):
+            threads = threads_of(self.threads, self.n or cpu_count())
+        return {**(dict.fromkeys(THREAD_VARIABLES, str(threads)) if threads else {}), **self.environment}
 
     def _import_path(self) -> dict[str, str]:
         """What engines on this machine need to import what this process can: modules beside the script above all."""
@@ -157,7 +175,7 @@ class Plan:
     def how(self) -> dict[str, Any] | None:
         """What another process needs to make the launcher for the engines; None: it cannot."""
         found: dict[str, Any] = {"name": self.engines, "options": dict(self.engine_options), "ipython": self.ipython}
-        found["environment"] = dict(self.environment)
+        found["environment"] = self._surroundings()
         try:
             json.dumps(found)
         except TypeError:  # an object, or a function among the options
@@ -168,3 +186,4 @@ class Plan:
         """From another process."""
         self.engines, self.engine_options, self.environment = how["name"], how["options"], how["environment"]
         self.ipython = how.get("ipython", False)
+        self.threads = None  # the environment has it

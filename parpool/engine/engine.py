@@ -49,6 +49,7 @@ from .crash import crash_reported
 from .mail import Mail
 from .namespace import Namespace
 from .run import LATE, Runner
+from .threads import limit_threads
 from .warden import Warden
 
 FLUSH = 0.002  #: seconds of short tasks between two messages
@@ -379,6 +380,7 @@ class Engine:
 def main(settings: EngineSettings, initializer: Any = None, initargs: tuple[Any, ...] = ()) -> None:
     """Be an engine until told to stop: what a launcher's process runs."""
     with crash_reported(settings.recorder):
+        limit_threads(settings.threads)
         engine = Engine(settings)
         engine.namespace.names.update(settings.names)
         try:

@@ -44,9 +44,11 @@ class LocalCrew:
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         ipython: bool = False,
+        threads: int = 0,
     ) -> None:
         self._context = context
         self._ipython = ipython  #: do the engines host IPython shells?
+        self._threads = threads
         self._initializer = initializer
         self._initargs = initargs
         #: the living engines' processes, in the order of their start (scripts look at it as ``Pool._pool``)
@@ -55,8 +57,7 @@ class LocalCrew:
 
     def start(self, settings: EngineSettings) -> int:
         """Start an engine's process; gives its pid."""
-        if self._ipython:
-            settings = replace(settings, ipython=True)
+        settings = replace(settings, ipython=self._ipython, threads=self._threads)
         process = self._context.Process(target=run, args=(ENGINE, settings, self._initializer, self._initargs))
         process.name = process.name.replace("Process", "PoolWorker")
         process.daemon = True
