@@ -1,6 +1,6 @@
 """What a view brings to an IPython prompt: magics that run code on its engines.
 
-    %px CODE       run it there; %%px does so with a whole cell
+    %px CODE       run it there; %%px does so with a whole cell. What is printed there is shown as it comes
     %autopx        from now on, run all that is typed there; once more: no longer
     %pxresult      what the last code printed there and what it gave; %result is the same
     %pxconfig      on which engines, and whether to wait
@@ -14,9 +14,9 @@ a shell is kept there, in its :class:`Prompt`. Only this module needs IPython, a
 
 from __future__ import annotations
 
+import ast
 import re
-import sys
-from collections.abc import Callable
+from dataclasses import dataclass, replace
 from keyword import iskeyword
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,10 @@ from IPython.core.error import UsageError
 from IPython.core.magic import no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 
-from .errors import CompositeError, NoEngines, RemoteError
+from .client.live import follow
+from .completing import RemoteCompletion
+from .errors import NoEngines
+from .tracebacks import showing
 
 if TYPE_CHECKING:
     from .client.direct import DirectView
@@ -81,8 +84,11 @@ class Prompt:
         self.here = False  #: input is for this process, even with autopx on
         self._magics: dict[str, Magics] = {}
         self._receiver: Magics | None = None  #: with autopx on, who gets the input
+        self._completion = RemoteCompletion(shell, self._view_of)
+        self._completion.attach()
+        shell.input_transformers_cleanup.append(self._ask_there)
         self._before = vars(shell).get("showtraceback")  # somebody may have put one before the class's
-        self._showtraceback = shell.showtraceback = _showing(shell)
+        self._showtraceback = shell.showtraceback = showing(shell)
 
     def magics_of(self, suffix: str) -> Magics:
         """The magics of a suffix, made when they are first asked for."""
@@ -92,6 +98,10 @@ class Prompt:
             for kind, name, function in magics.table():
                 self.shell.register_magic_function(function, kind, name)
         return magics
+
+    def _view_of(self, suffix: str | None) -> DirectView | None:
+        magics = self._receiver if suffix is None else self._magics.get(suffix)
+        return None if magics is None else magics.view
 
     @property
     def receiver(self) -> Magics | None:
@@ -117,9 +127,18 @@ class Prompt:
             return lines
         return [f"%%px{suffix}\n", *lines]
 
+    def _ask_there(self, lines: list[str]) -> list[str]:
+        """``%px name?`` as ``%px ?name``: IPython takes what ends with a question mark for its own."""
+        found = _HELP.fullmatch(lines[0]) if len(lines) == 1 else None
+        if found is None or found["suffix"] not in self._magics:
+            return lines
+        return [f"{found['before']}{found['marks']}{found['name']}\n"]
+
     def leave(self) -> None:
         """Leave the shell as it was."""
         self.receiver = None
+        self._completion.detach()
+        self.shell.input_transformers_cleanup.remove(self._ask_there)
         if self.shell.showtraceback is self._showtraceback:  # nobody has put another in its place
             del self.shell.showtraceback
             if self._before is not None:
@@ -136,41 +155,43 @@ class Prompt:
 #: Input that is meant for IPython whatever autopx says: magics, commands of the system, help, and the ways out.
 _FOR_THE_PROMPT = re.compile(r"[%!?].*|[\w.*]+\?\??|(exit|quit)(\(\))?", re.DOTALL)
 
-
-def _showing(shell: Any) -> Callable[..., None]:
-    """The ``showtraceback`` of a shell, which for all remote errors shows the remote traceback alone.
-
-    IPython's own does so but for exception groups, of which it shows everything (and to %tb nothing), and for
-    SyntaxErrors. A handler by ``set_custom_exc`` would not be asked by %tb, and there can be only the user's.
-    """
-    original = shell.showtraceback
-
-    def showtraceback(exc_tuple: Any = None, *args: Any, **options: Any) -> None:
-        error = (exc_tuple or sys.exc_info())[1] or getattr(sys, "last_value", None)
-        if not isinstance(error, CompositeError) and not (
-            isinstance(error, RemoteError) and isinstance(error, SyntaxError)
-        ):
-            original(exc_tuple, *args, **options)
-            return
-        kind = type(error)
-        sys.last_type, sys.last_value, sys.last_traceback = kind, error, error.__traceback__  # for %tb and %debug
-        if sys.version_info >= (3, 12):
-            sys.last_exc = error
-        # In one piece: the mode "Minimal" puts no line ends between the lines.
-        shell._showtraceback(kind, error, ["\n".join(error._render_traceback_())])
-
-    return showtraceback
-
+#: Help on what engines have.
+_HELP = re.compile(r"(?P<before>\s*%px(?P<suffix>\w*)\s(?:.*\s)?)(?P<name>[^\s?]+)(?P<marks>\?\??)\s*")
 
 # The magics -----------------------------------------------------------------------------------------
 
 _WAITING = argument("--block", action="store_const", const=True, help="wait, and show what comes of it")
-_NOT_WAITING = argument("--noblock", dest="block", action="store_const", const=False, help="give an AsyncResult")
+_NOT_WAITING = argument("--noblock", "-a", dest="block", action="store_const", const=False, help="give an AsyncResult")
 _TARGETS = argument("--targets", "-t", help="the engines: 0, -1, 0,2, ::2 or all, of those that serve now")
 _TELLING = argument("--verbose", "-v", action="store_const", const=True, help="tell where code is run")
+_LIVE = argument("--stream", action="store_const", const=True, help="while it waits, show what is printed as it comes")
+_NOT_LIVE = argument("--no-stream", dest="stream", action="store_const", const=False, help="show it at the end")
+_BAR = argument("--progress-after", type=float, metavar="SECONDS", help="with a bar, when it takes longer; -1: without")
+_GROUPS = ("engine", "type", "order")
+_SORTED = argument("--group-outputs", "--group", choices=_GROUPS, help="what is shown together at the end")
 
 #: What may stand between %px and its code. Code that begins like that would be pointless.
-_OPTION = re.compile(r"--(?:(?:targets|out)(?:=|\s+)\S+|block|noblock|verbose|local)(?:\s+|$)")
+_OPTION = re.compile(
+    r"--(?:(?:targets|out|progress-after|group-outputs|group)(?:=|\s+)\S+"
+    r"|block|noblock|verbose|local|stream|no-stream)(?:\s+|$)"
+)
+#: And what may where the line would not be Python with it: -t[0] is, and -t 0 is not.
+_SHORT = re.compile(r"-(?:[to]\s*\S+|[va])(?:\s+|$)|--[a-zA-Z][\w-]*(?:=\S*|\s+|$)")
+
+
+@dataclass
+class Configured:
+    """How what comes of code is told, where it is not said otherwise."""
+
+    verbose: bool = False
+    stream: bool = True
+    progress_after: float = -1.0
+    group_outputs: str = "engine"
+
+    def with_those(self, given: Any) -> Configured:
+        """The same, but for what options have said."""
+        said = {name: value for name in vars(self) if (value := getattr(given, name, None)) is not None}
+        return replace(self, **said)
 
 
 class Magics:
@@ -182,11 +203,11 @@ class Magics:
         self.last: AsyncResult | None = None  #: of the last code
         self._prompt = prompt
         self._targets: str | None = None  #: instead of the view's own
-        self._verbose = False
+        self._configured = Configured()
 
     def serve(self, view: DirectView) -> None:
         """Use this view from now on, as it is."""
-        self.view, self.last, self._targets, self._verbose = view, None, None, False
+        self.view, self.last, self._targets, self._configured = view, None, None, Configured()
 
     def table(self) -> list[tuple[str, str, Any]]:
         """Kind, name and function of each magic."""
@@ -205,13 +226,17 @@ class Magics:
     @_NOT_WAITING
     @_TARGETS
     @_TELLING
+    @_LIVE
+    @_NOT_LIVE
+    @_BAR
+    @_SORTED
     @argument("--out", "-o", metavar="NAME", help="bind the AsyncResult to this name, here")
     @argument("--local", action="store_true", help="run the code here as well")
     def px(self, line: str, cell: str | None = None) -> AsyncResult | None:
         """Run Python code on the engines of the active view: the rest of a line, or with %%px the rest of a cell.
 
-        Whether it waits is the view's ``block``, unless an option says otherwise. It then shows what each engine has
-        printed and the value of a last expression, and raises what was raised; else it gives an AsyncResult.
+        Whether it waits is the view's ``block``, unless an option says otherwise. It then shows what the engines print,
+        as it comes, and the value of a last expression, and raises what was raised; else it gives an AsyncResult.
         """
         options, code = _split(line) if cell is None else (line, cell)
         given = parse_argstring(self.px, options)
@@ -221,7 +246,8 @@ class Magics:
         if given.out is not None and (not given.out.isidentifier() or iskeyword(given.out)):
             raise UsageError(f"--out takes a name, not {given.out!r}")
         targets = _chosen(view, self._targets if given.targets is None else given.targets)
-        if given.verbose or self._verbose:
+        how = self._configured.with_those(given)
+        if how.verbose:
             print(f"Executing command on Controller\nengines: {view.targets if targets is None else targets}")
         result: AsyncResult = view.execute(code, targets=targets, block=False)
         self.last = result
@@ -231,7 +257,7 @@ class Magics:
             self._run_here(code)
         if not (view.block if given.block is None else given.block):
             return result
-        self._show(result)
+        self._show(result, how)
         return None
 
     @no_var_expand
@@ -252,13 +278,14 @@ class Magics:
 
     @no_var_expand
     @magic_arguments()
+    @_SORTED
     def pxresult(self, line: str) -> None:
         """Wait for the last code of %px, %%px or %autopx, and show what came of it as %px does that waits."""
-        parse_argstring(self.pxresult, line)
+        given = parse_argstring(self.pxresult, line)
         self._active("pxresult")
         if self.last is None:
             raise UsageError(f"there is no result: no code has been run with %px{self.suffix} yet")
-        self._show(self.last)
+        self._show(self.last, replace(self._configured.with_those(given), stream=False))
 
     @no_var_expand
     @magic_arguments()
@@ -266,6 +293,10 @@ class Magics:
     @_NOT_WAITING
     @_TARGETS
     @_TELLING
+    @_LIVE
+    @_NOT_LIVE
+    @_BAR
+    @_SORTED
     @argument("--quiet", dest="verbose", action="store_const", const=False, help="do not tell where code is run")
     def pxconfig(self, line: str) -> None:
         """Set what %px, %%px and %autopx do where they are not told; without options, show it.
@@ -280,11 +311,11 @@ class Magics:
             view.block = given.block
         if given.targets is not None:
             self._targets = given.targets
-        if given.verbose is not None:
-            self._verbose = given.verbose
+        self._configured = how = self._configured.with_those(given)
         if not line.strip():
             targets = view.targets if self._targets is None else self._targets
-            print(f"%px{self.suffix}: {view!r}, targets={targets}, block={view.block}, verbose={self._verbose}")
+            told = ", ".join(f"{name}={value}" for name, value in vars(how).items())
+            print(f"%px{self.suffix}: {view!r}, targets={targets}, block={view.block}, {told}")
 
     def _active(self, name: str) -> DirectView:
         if self.view is None:
@@ -302,24 +333,38 @@ class Magics:
         finally:
             self._prompt.here = False
 
-    def _show(self, result: AsyncResult) -> None:
+    def _show(self, result: AsyncResult, how: Configured) -> None:
+        after = None if how.progress_after < 0 else how.progress_after
         try:
-            result.wait()
+            if how.stream:
+                follow(result, after)
+            else:
+                result.wait(after)
+                if not result.ready():
+                    result.wait_interactive()
         except KeyboardInterrupt:
             # Another one, without the frames below: they are of no interest here.
             raise KeyboardInterrupt(
                 f"the engines go on: %pxresult{self.suffix} waits for them again, interrupt() of the client stops them"
             ) from None
-        result.display_outputs()
+        result.display_outputs(how.group_outputs, result_only=how.stream)
         result.get()  # raises what was raised
 
 
 def _split(line: str) -> tuple[str, str]:
     """The options of a line, and the code that follows."""
     end = 0
-    while option := _OPTION.match(line, end):
+    while option := _OPTION.match(line, end) or (None if _is_python(line[end:]) else _SHORT.match(line, end)):
         end = option.end()
     return line[:end], line[end:]
+
+
+def _is_python(code: str) -> bool:
+    try:
+        ast.parse(code.strip())
+    except (SyntaxError, ValueError):
+        return False
+    return True
 
 
 def _chosen(view: DirectView, targets: str | None) -> Any:

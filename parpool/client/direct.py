@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 #: Where engines have the functions that act in their namespace. They go by name: they are no business of this process.
 VERBS = "parpool.engine.verbs"
+COMPLETION = "parpool.engine.completion"
 
 
 class DirectView(View):
@@ -302,6 +303,24 @@ class DirectView(View):
         # By name, as the prompt stands above the client, which must not import upwards.
         import_module("parpool.magics").activate(shell, self, suffix)
 
+    def complete(self, line: str, timeout: float = 1.0) -> tuple[str, list[str]]:
+        """The end of a line of code that is being typed, and what may stand in its place on the first engine.
+
+        Nothing where the engine does not answer in time, as it is busy.
+        """
+        ids = self.client.targets_of(self._targets)
+        if not ids:
+            return "", []
+        result = self._call(by_name(COMPLETION, "complete"), (line,), {}, ids[0], "complete")
+        found: tuple[str, list[str]] = _soon(result, timeout, ("", []))
+        return found
+
+    def _ipython_key_completions_(self) -> list[str]:
+        result = self.keys(block=False)
+        names = _soon(result, 1.0, [])
+        every = [set(each) for each in ([names] if isinstance(self._targets, int) else names)]
+        return sorted(set.intersection(*every)) if every else []
+
     def use_dill(self) -> None:
         """From here on, what this client sends by value goes by dill."""
         self._link.use("dill")
@@ -318,6 +337,17 @@ class DirectView(View):
         targets = self._targets
         shown = "[" + ",".join(map(str, targets)) + "]" if isinstance(targets, tuple) else str(targets)
         return f"<DirectView {shown}>"
+
+
+def _soon(result: AsyncResult, timeout: float, otherwise: Any) -> Any:
+    """The value of a result that is of no use any more after a while."""
+    from ..errors import ResultTimeout
+
+    try:
+        return result.get(timeout)
+    except ResultTimeout:
+        result.abort()
+        return otherwise
 
 
 def _verb(name: str) -> Function:

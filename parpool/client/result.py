@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..net.loop import wake_waiters
 from .account import Account
-from .shown import Streaming, display, watch
+from .live import Streaming
+from .shown import display, watch
 
 if TYPE_CHECKING:
     import concurrent.futures
@@ -218,9 +219,13 @@ class AsyncResult(Account, Generic[T]):
         """
         return watch(self, interval, timeout, file)
 
-    def display_outputs(self) -> None:
-        """Print what the tasks have printed so far, each part under the name of its engine."""
-        display(self)
+    def display_outputs(self, groupby: str = "engine", result_only: bool = False) -> None:
+        """Show what the tasks have printed and displayed so far, and the values that ``execute`` gave.
+
+        ``groupby``: all of an engine together (``"engine"``), all of a kind (``"type"``), or so, with what was displayed
+        in turns: the first of each engine, then the second (``"order"``). ``result_only``: the values alone.
+        """
+        display(self, groupby, result_only)
 
     def stream_output(self) -> Any:
         """A context manager: within it, what the tasks print is printed here as it comes, tagged by engine."""

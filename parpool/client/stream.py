@@ -133,7 +133,7 @@ class IMapIterator(Generic[T]):
 
     def printed(self, task: Any, engine: int, stream: int, text: str) -> None:
         """A task has written to a stream (called by whoever drives the loop): it is passed on to this process's own."""
-        self._link.call_back(Passed(stream, text))
+        self._link.call_back(Passed(stream, text, engine))
 
     def _pop(self) -> Any:
         """The next outcome, if it is there. Under the lock."""

@@ -22,7 +22,8 @@ def complete(line: str) -> tuple[str, list[str]]:
     else:
         found = re.search(r"[\w.]*$", line)
         end = found[0] if found else ""
-        matches = _attributes(end) if "." in end else _names(end)
+        quoted = line[: len(line) - len(end)].endswith(("'", '"'))
+        matches = [] if quoted else _attributes(end) if "." in end else _names(end)
     return end, matches[:MOST]
 
 
