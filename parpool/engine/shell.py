@@ -24,6 +24,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from IPython.core.completer import provisionalcompleter, rectify_completions
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
 from IPython.core.error import UsageError
@@ -168,9 +169,9 @@ class Shell(InteractiveShell):
 
     def completions(self, line: str) -> tuple[str, list[str]]:
         """The end of a line that is to be completed, and what may stand in its place."""
-        with self.builtin_trap:
-            found, matches = self.Completer.complete(None, line, len(line))
-        return found, list(matches)
+        with self.builtin_trap, provisionalcompleter():
+            matches = list(rectify_completions(line, self.Completer.completions(line, len(line))))
+        return (line[matches[0].start :], [match.text for match in matches]) if matches else ("", [])
 
     def own_names(self) -> set[str]:
         """The names in the namespace that are the shell's."""
@@ -179,8 +180,12 @@ class Shell(InteractiveShell):
 
     def clear(self) -> None:
         """Let go of the values that were shown."""
-        self.displayhook.flush()
-        self.push(dict.fromkeys(("_", "__", "___"), ""), interactive=False)  # else they count as the user's
+        self.user_ns["_oh"].clear()
+        for name in [name for name in self.user_ns_hidden if name.startswith("_") and name[1:].isdigit()]:
+            del self.user_ns_hidden[name]
+        unders = dict.fromkeys(("_", "__", "___"), "")
+        vars(self.displayhook).update(unders)
+        self.push(unders, interactive=False)  # else they count as the user's
         self.values.clear()
 
     def ask_exit(self) -> None:
