@@ -44,7 +44,7 @@ class Pool:
       :class:`~parpool.EngineLost`).
     - ``task_timeout``: seconds that a call may run (default None: any). One that takes longer is interrupted, then
       stopped by replacing its engine, and ends in :class:`~parpool.TaskTimeout`.
-    - ``progress``: show a bar for maps (default False).
+    - ``progress``: show a bar for maps (default False); ``"tqdm"``, ``"rich"`` or ``"text"``: one of that kind.
     - ``serializer``: ``"cloudpickle"`` (default) or ``"dill"``, for functions and arguments that go by value.
     - ``client``: a :class:`~parpool.Client` of a cluster, on whose engines the pool then works. It starts and ends none:
       ``initializer`` is run on every engine, also on those that join later; the pool's end is that of its own calls.
@@ -69,7 +69,7 @@ class Pool:
         *,
         retries: int = 0,
         task_timeout: float | None = None,
-        progress: bool = False,
+        progress: bool | str = False,
         serializer: str | None = None,
         client: Client | None = None,
         ipython: bool = False,
@@ -145,7 +145,7 @@ class Pool:
         *,
         retries: int | None = None,
         task_timeout: float | None = None,
-        progress: bool | None = None,
+        progress: bool | str | None = None,
     ) -> list[T]:
         """``[func(item) for item in iterable]``, in parallel.
 
@@ -164,7 +164,7 @@ class Pool:
         *,
         retries: int | None = None,
         task_timeout: float | None = None,
-        progress: bool | None = None,
+        progress: bool | str | None = None,
     ) -> AsyncResult[list[T]]:
         """:meth:`map` that gives its :class:`~parpool.AsyncResult` at once."""
         terms = self._choose(retries, task_timeout)
@@ -180,7 +180,7 @@ class Pool:
         *,
         retries: int | None = None,
         task_timeout: float | None = None,
-        progress: bool | None = None,
+        progress: bool | str | None = None,
     ) -> list[T]:
         """``[func(*item) for item in iterable]``, in parallel."""
         terms = self._choose(retries, task_timeout)
@@ -196,7 +196,7 @@ class Pool:
         *,
         retries: int | None = None,
         task_timeout: float | None = None,
-        progress: bool | None = None,
+        progress: bool | str | None = None,
     ) -> AsyncResult[list[T]]:
         """:meth:`starmap` that gives its :class:`~parpool.AsyncResult` at once."""
         terms = self._choose(retries, task_timeout)
@@ -213,7 +213,7 @@ class Pool:
         callback: Callable[[Any], object] | None,
         error_callback: Callable[[BaseException], object] | None,
         terms: Terms,
-        progress: bool | None,
+        progress: bool | str | None,
     ) -> AsyncResult[list[T]]:
         self._check_running()
         check_chunksize(chunksize)
@@ -227,7 +227,7 @@ class Pool:
                 items = list(iterable)
             except Exception as raised:  # by contract an error of the iterable is the error of the map
                 items, error = [], raised
-        bar = progress_bar(len(items)) if (self._progress if progress is None else progress) else None
+        bar = progress_bar(len(items), self._progress if progress is None else progress)
         result = MapResult(link, self, getattr(func, "__qualname__", repr(type(func))), callback, error_callback, bar)
         try:
             function = link.function(func) if error is None else None
@@ -254,7 +254,7 @@ class Pool:
         buffersize: int | None = None,
         retries: int | None = None,
         task_timeout: float | None = None,
-        progress: bool | None = None,
+        progress: bool | str | None = None,
     ) -> IMapIterator[T]:
         """An iterator over ``func(item)`` for each item, in their order.
 
@@ -272,7 +272,7 @@ class Pool:
         buffersize: int | None = None,
         retries: int | None = None,
         task_timeout: float | None = None,
-        progress: bool | None = None,
+        progress: bool | str | None = None,
     ) -> IMapIterator[T]:
         """:meth:`imap` that gives results as they come."""
         return self._imap(func, iterable, chunksize, False, buffersize, retries, task_timeout, progress)
@@ -286,7 +286,7 @@ class Pool:
         buffersize: int | None,
         retries: int | None,
         task_timeout: float | None,
-        progress: bool | None,
+        progress: bool | str | None,
     ) -> IMapIterator[T]:
         self._check_running()
         check_chunksize(chunksize)
@@ -295,9 +295,8 @@ class Pool:
         if buffersize is not None and (not isinstance(buffersize, int) or buffersize < 1):
             raise ValueError("buffersize must be None or an int of 1 or more")
         link = self._link
-        bar = None
-        if self._progress if progress is None else progress:
-            bar = progress_bar(len(iterable) if isinstance(iterable, Sized) else None)
+        shows = self._progress if progress is None else progress
+        bar = progress_bar(len(iterable) if shows and isinstance(iterable, Sized) else None, shows)
         stream: IMapIterator[T] = IMapIterator(
             link,
             self,

@@ -55,6 +55,7 @@ class Client:
         else:
             names: Any = {"profile": profile, "cluster_id": cluster_id or None, "timeout": timeout}
             self.parpool = parpool.Client(connection_info, **names, **options)
+            self.parpool.remarks = False  # log records and warnings are text on stderr, as they are there
         self.cluster = cluster
         self.block = False
         self._known: set[str] = set()  #: the names of other clients' calls that were asked for

@@ -111,7 +111,7 @@ class LoadBalancedView(View):
         sequences: tuple[Iterable[Any], ...],
         chunksize: int | None = None,
         ordered: bool = True,
-        progress: bool = False,
+        progress: bool | str = False,
         bound: bool | None = None,
         track: bool | None = None,
     ) -> ViewMapResult:
@@ -121,7 +121,7 @@ class LoadBalancedView(View):
         link = self._link
         link.check_open()
         function = link.function(f)
-        bar = progress_bar(len(items)) if progress else None
+        bar = progress_bar(len(items), progress)
         result = ViewMapResult(link, self.client, function.name, ordered, bar)
         result._after, result._follow = self._notes.get("after", ()), self._notes.get("follow", ())
         self._records.add_map(result)

@@ -124,7 +124,9 @@ class ViewResult(CallResult):
     def printed(self, task: Any, engine: int, stream: int, text: str) -> None:
         """The task has written to a stream (called by whoever drives the loop)."""
         self._engine = engine
-        self._keep_text(stream, text, engine)
+        stream, text = self._link.remarks.sort(stream, text, engine, self._id)
+        if text:
+            self._keep_text(stream, text, engine)
 
     def deliver(self, task: Any, outcome: Any, engine: int | None) -> None:
         """The outcome has arrived (called by whoever drives the loop)."""
@@ -152,6 +154,7 @@ class ViewResult(CallResult):
     def _value(self) -> Any:
         if self._opened is _CLOSED:
             self._records.read(self._id, self)
+            self._link.remarks.settle()
             if self._method in ("execute", "run"):
                 reply = CallResult._value(self)
                 reply.stdout, reply.stderr = self._text(1), self._text(2)

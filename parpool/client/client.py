@@ -104,6 +104,18 @@ class Client(Administration):
         """The way to the host."""
         return self._link
 
+    @property
+    def remarks(self) -> bool:
+        """Are what views' tasks log and their warnings handled in this process (default True)?
+
+        Else they are text on the tasks' stderr.
+        """
+        return self._link.remarks.wanted
+
+    @remarks.setter
+    def remarks(self, wanted: bool) -> None:
+        self._link.remarks.wanted = bool(wanted)
+
     # -- engines ----------------------------------------------------------------------------------------------
 
     @property

@@ -12,6 +12,7 @@ from ..wire.functions import Function
 if TYPE_CHECKING:
     from ..shm.leases import Leases
     from .call import ViewResult
+    from .remarks import Remarks
     from .result import AsyncResult
 
 #: What the caller allows a task, and asks for it: fields of the scheduler's Task that differ from their defaults.
@@ -50,6 +51,7 @@ class Link(Protocol):
     listeners: threading.Lock
     readers: set[Any]
     leases: Leases
+    remarks: Remarks
 
     def wait(self, thing: Waitable, timeout: float | None) -> bool: ...
     def abort(self, ids: Sequence[int]) -> None: ...

@@ -29,6 +29,7 @@ from . import forked
 from .call import CallResult, ViewResult
 from .callbacks import Callbacks, tell_hook
 from .contract import Terms
+from .remarks import Remarks
 from .result import AsyncResult
 
 FORMS = 256  #: sets of terms that are remembered
@@ -60,6 +61,7 @@ class BaseLink:
         self.listeners = threading.Lock()
         self.readers: set[Any] = set()
         self.leases = Leases()  #: memory of engines that is in use here
+        self.remarks = Remarks(self)  #: what tasks log and warn of
         self.failure: BaseException | None = None  #: why no engine will ever serve
         self._name = uuid.uuid4().hex
         self._next_id = itertools.count().__next__

@@ -94,13 +94,14 @@ class Streaming:
         """What prints the rest of what a part has printed. In the callbacks' thread: the loop must not wait for a pipe."""
         more = _rest_of(part)
 
-        def pump() -> None:
+        def pump(until: int | None = None) -> None:
             with self._printing:
-                for stream, text, engine in more():
+                for stream, text, engine in more(until):
                     self._lines.write(engine, stream, text)
 
         self._pumps.append(pump)
-        return lambda: self._result._link.call_back(Piece(pump))
+        # No more than is there now: what it has logged may come next.
+        return lambda: self._result._link.call_back(Piece(partial(pump, len(part._printed or ()))))
 
 
 class Piece:
@@ -159,13 +160,13 @@ def _attach(part: Any, sink: Callable[[], object]) -> None:
     part._sinks.append(sink)
 
 
-def _rest_of(part: Any) -> Callable[[], list[tuple[int, str, int]]]:
-    """What gives, each time, what a part has printed since the last time."""
+def _rest_of(part: Any) -> Callable[..., list[tuple[int, str, int]]]:
+    """What gives, each time, what a part has printed since the last time; at most the first so many pieces of all."""
     shown = 0
 
-    def rest() -> list[tuple[int, str, int]]:
+    def rest(until: int | None = None) -> list[tuple[int, str, int]]:
         nonlocal shown
-        printed = (part._printed or [])[shown:]
+        printed = (part._printed or [])[shown:until]
         shown += len(printed)
         return [(stream, text, engine) for stream, text, engine, _ in printed]
 

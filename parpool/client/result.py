@@ -212,12 +212,15 @@ class AsyncResult(Account, Generic[T]):
         """The same as :meth:`wait_on_send`."""
         return self.wait_on_send(timeout)
 
-    def wait_interactive(self, interval: float = 0.1, timeout: float | None = None, file: Any = None) -> bool:
-        """Wait with a progress bar (tqdm, on ``file``, by default stderr); has it ended within ``timeout`` seconds?
+    def wait_interactive(
+        self, interval: float = 0.1, timeout: float | None = None, file: Any = None, bar: bool | str = True
+    ) -> bool:
+        """Wait with a progress bar (on ``file``, by default stderr); has it ended within ``timeout`` seconds?
 
-        The bar is renewed every ``interval`` seconds. Ctrl-C ends the wait and not the tasks.
+        The bar is renewed every ``interval`` seconds. It is tqdm's; with ``bar="rich"`` that of rich, with ``"text"``
+        plain text. Ctrl-C ends the wait and not the tasks.
         """
-        return watch(self, interval, timeout, file)
+        return watch(self, interval, timeout, file, bar or "text")
 
     def display_outputs(self, groupby: str = "engine", result_only: bool = False) -> None:
         """Show what the tasks have printed and displayed so far, and the values that ``execute`` gave.

@@ -92,12 +92,12 @@ class Passed:
         stream.flush()
 
 
-def watch(result: AsyncResult, interval: float, timeout: float | None, file: Any) -> bool:
+def watch(result: AsyncResult, interval: float, timeout: float | None, file: Any, kind: bool | str = True) -> bool:
     """Wait for a result with a bar that counts its items; has it ended within ``timeout`` seconds?"""
     if interval <= 0:
         raise ValueError(f"interval must be more than 0 seconds, not {interval!r}")
     deadline = None if timeout is None else monotonic() + timeout
-    bar = progress_bar(len(result), file)
+    bar = progress_bar(len(result), kind, file)
     try:
         while not result.ready():
             left = interval if deadline is None else min(interval, deadline - monotonic())

@@ -32,6 +32,9 @@ class ViewMapResult(MapResult):
     def printed(self, task: Any, engine: int, stream: int, text: str) -> None:
         """A task has written to a stream (called by whoever drives the loop)."""
         start = task.tag
+        stream, text = self._link.remarks.sort(stream, text, engine, task.origin)
+        if not text:
+            return
         with self._sending:
             self._keep_text(stream, text, engine, start)
             for part in self._split:
@@ -55,6 +58,7 @@ class ViewMapResult(MapResult):
         return self._open_all()[0]
 
     def _open_all(self) -> tuple[list[Any], Failed]:
+        self._link.remarks.settle()
         with self._sending:
             if self._opened is None:
                 values, failed = self.open_items(range(self._total))

@@ -44,7 +44,7 @@ from ..wire.messages import (
     encode,
     to_engine,
 )
-from . import output, verbs
+from . import output, remarks, verbs
 from .crash import crash_reported
 from .mail import Mail
 from .namespace import Namespace
@@ -87,6 +87,7 @@ class Engine:
         reference.resolve_hook = self.namespace.evaluate
         verbs.use(self.namespace.names)
         verbs.forget = self.namespace.forget
+        remarks.remember()
         if self._mail.lasting:
             signal.signal(signal.SIGTERM, lambda signum, frame: self.end_by_signal(signum))
         self._runner = Runner(self.namespace, self._recorder, self, settings)
@@ -178,7 +179,7 @@ class Engine:
                 recorder.write(outcome)
 
     def print(self, id: int, stream: int, text: str) -> bool:
-        """Send what a task wrote to a stream (1: stdout, 2: stderr). Any thread; False where it has to come again."""
+        """Send what a task wrote to a stream (1: stdout, 2: stderr, 3 and 4: see Printed). Any thread; False: come again."""
         # The warden does not wait: the main thread may have the wire until an answer has come.
         if not self._wire.acquire(blocking=threading.get_ident() != self._warden.ident):
             return False
@@ -190,7 +191,7 @@ class Engine:
 
     def install(self) -> output.Capture:
         """Begin to capture what tasks of views print."""
-        self.capture = output.installed(self.print)
+        self.capture = remarks.captured(self.print)
         self.capture.waiting = self._warden.watch
         self.capture.hindered = self._wire._is_owned  # type: ignore[attr-defined]  # as threading.Condition asks
         return self.capture

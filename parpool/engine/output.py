@@ -32,6 +32,7 @@ from typing import Any
 
 from ..errors import TaskTimeout
 from ..wire.messages import DISPLAYED
+from ..wire.remark import REMARKS, printable
 
 FLUSH = 0.1  #: seconds since the last delivery after which the end of a line is delivered at once
 BUFFERED = 8 * 1024  #: characters that may wait
@@ -254,7 +255,7 @@ class Capture:
                 if self.deliver(task, number, text) is False:
                     return left  # nobody can know whether it would take the next
             elif number != DISPLAYED:  # written as the task ended: too late
-                (self.stdout if number == 1 else self.stderr).pass_on(text)
+                (self.stdout if number == 1 else self.stderr).pass_on(text if number != REMARKS else printable(text))
         pieces[:count] = rest
         return count - 1 if rest and count < left else count
 
@@ -289,9 +290,8 @@ class Output:
                 raise TypeError(f"write() argument must be str, not {type(text).__name__}")
             text = str.__str__(text)  # of a subclass: its class need not exist at home
         size = len(text)
-        if size <= MOST:
-            if size:
-                capture.keep(task, self._number, text, "\n" in text)
+        if 0 < size <= MOST:
+            capture.keep(task, self._number, text, "\n" in text)
         else:
             for start in range(0, size, MOST):
                 capture.keep(task, self._number, text[start : start + MOST], False)

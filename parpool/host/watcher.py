@@ -12,6 +12,7 @@ from ..core.state import ENDED, Task
 from ..hub.records import Store
 from ..status import ABORTED, LOST, UNMET
 from ..wire.messages import DISPLAYED, Revoke
+from ..wire.remark import REMARKS, printable
 from ..wire.requests import SHIFT, Definition
 from .deeds import Deeds
 from .doors import Door
@@ -87,6 +88,8 @@ class Watcher:
 
     def _printed(self, task: Task, stream: int, text: str) -> None:
         self.catch_up()
+        if stream == REMARKS:  # whoever asks the hub reads them
+            stream, text = 2, printable(text)
         self.store.printed(task, stream, text)
 
     def _named(self, function: Definition) -> None:

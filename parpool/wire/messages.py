@@ -153,7 +153,10 @@ class Farewell(msgspec.Struct, array_like=True, tag=13):
 
 
 class Printed(msgspec.Struct, array_like=True, tag=14):
-    """Text that a task wrote to ``stream`` (1: stdout, 2: stderr, or `DISPLAYED`). Comes before its outcome."""
+    """Text that a task wrote to ``stream``: 1 is stdout, 2 stderr; beside `DISPLAYED` and `REMARKS` (see ``remark.py``).
+
+    Comes before the outcome of the task.
+    """
 
     id: int
     stream: int

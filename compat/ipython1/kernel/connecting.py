@@ -24,4 +24,6 @@ def connected(addr: Any, options: dict[str, Any]) -> Client:
                 " the address and the key"
             )
         addr = None
-    return Client(addr or None, **options)
+    client = Client(addr or None, **options)
+    client.remarks = False  # log records and warnings are text on stderr, as they were
+    return client
