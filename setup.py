@@ -46,7 +46,11 @@ setup(
         "rich>=13",
         "platformdirs>=3",
     ],
-    entry_points={"console_scripts": ["parpool = parpool.cli:main"]},
+    entry_points={
+        "console_scripts": ["parpool = parpool.cli:main"],
+        # By the module's name: so `-p parpool.testing`, where it is loaded besides, means the same plugin.
+        "pytest11": ["parpool.testing = parpool.testing"],
+    },
     extras_require={**EXTRAS, "all": sorted({each for extra in EXTRAS.values() for each in extra})},
     zip_safe=False,  # a zipped package's py.typed is not seen by type checkers
     keywords="multiprocessing pool parallel distributed zeromq cluster",

@@ -72,6 +72,7 @@ ONCE = (
     "hub",
     "launch",
     "schedulers",
+    "test_testing.py",
 )
 
 

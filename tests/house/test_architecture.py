@@ -68,6 +68,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "magics": {"errors", "client", "completing", "tracebacks"},
     "tracebacks": {"errors"},
     "completing": {"errors", "client"},
+    "magics": {"errors", "client"},
+    "testing": {"pool", "cluster"},
     "shared": {"shm", "shared_array"},
     "shared_array": {"shm", "wire"},
     "cli_options": {"options", "launch.choose", "net.address"},

@@ -51,6 +51,7 @@ def main() -> None:
             editable = what[0] == "--editable"
             for cwd in (elsewhere, ROOT) if editable else (elsewhere,):
                 check_imports(from_checkout=editable, cwd=cwd)
+            check_plugin(cwd=elsewhere)
             print(f"{what[0]}: {len(MODULES)} modules import")
 
 
@@ -82,6 +83,13 @@ def check_imports(from_checkout: bool, cwd: Path) -> None:
     for name, file in zip(names, files, strict=True):
         if (Path(file) == MODULES[name]) != from_checkout:
             sys.exit(f"{name} was imported from {file}")
+
+
+def check_plugin(cwd: Path) -> None:
+    """End with a message unless pytest finds our plugin without being told."""
+    fixtures = python("-m", "pytest", "--fixtures", "-p", "no:cacheprovider", cwd=cwd)
+    if missing := [name for name in ("parpool_pool", "parpool_cluster") if f"\n{name} " not in fixtures]:
+        sys.exit(f"pytest does not know {' and '.join(missing)}")
 
 
 def python(*arguments: object, cwd: Path) -> str:
