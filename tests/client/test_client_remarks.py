@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from real_cluster import RealCluster, until
+from real_cluster import RealCluster, at_gate, until
 
 from parpool import Client, Pool
 from parpool.client import remarks
@@ -151,8 +151,9 @@ def test_in_the_order_in_which_they_were_said(rc: Client) -> None:
         assert handler.said() == [str(n) for n in range(500)]
 
 
-def test_between_what_is_printed_live(rc: Client, capsys: pytest.CaptureFixture[str]) -> None:
-    def both() -> None:
+def test_between_what_is_printed_live(rc: Client, capsys: pytest.CaptureFixture[str], gate: Path) -> None:
+    def both(path: str) -> None:
+        at_gate(path)  # what comes before somebody looks has no place between
         for number in range(3):
             print(number)
             say(f"said {number}")
@@ -163,8 +164,9 @@ def test_between_what_is_printed_live(rc: Client, capsys: pytest.CaptureFixture[
 
     with kept():
         log.addHandler(printer := Printer())
-        rc[0].push({"say": say}, block=True)
-        with rc[0].apply_async(both).stream_output() as result:
+        rc[0].push({"say": say, "at_gate": at_gate}, block=True)
+        with rc[0].apply_async(both, str(gate)).stream_output() as result:
+            gate.touch()
             result.get(20)
         log.removeHandler(printer)
     assert capsys.readouterr().out == "".join(f"[0] {n}\nsaid {n}\n" for n in range(3))
