@@ -66,8 +66,7 @@ class Engine:
         self._calls: deque[Call | None] = deque()  #: received, in order; None: stop
         self._waiting: dict[int, Call] = {}  #: those of them that have not begun
         self._flushed = 0.0
-        self.receiving = False  #: is the main thread waiting for messages?
-        self.busy = False  #: is the main thread running tasks?
+        self.receiving = self.busy = False  #: does the main thread wait for messages, or run tasks?
         self._over = ""  #: why it ends
         self._said = 0  #: how often this engine has introduced itself again
         self._taken: int | None = 0  #: the number of the last message with tasks; None: none are taken now

@@ -68,7 +68,6 @@ MAY_IMPORT: dict[str, set[str]] = {
     "magics": {"errors", "client", "completing", "tracebacks"},
     "tracebacks": {"errors"},
     "completing": {"errors", "client"},
-    "magics": {"errors", "client"},
     "testing": {"pool", "cluster"},
     "shared": {"shm", "shared_array"},
     "shared_array": {"shm", "wire"},
