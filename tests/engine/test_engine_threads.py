@@ -73,7 +73,6 @@ def test_what_cannot_be_meant(error: type[Exception], wrong: Any) -> None:
             make(1, threads_per_engine=wrong)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("given", "share"), [({}, None), ({"threads_per_engine": 1}, 1), ({"threads_per_engine": None}, 0)]
 )
@@ -88,7 +87,6 @@ def test_engines_of_a_cluster_have_their_share(given: dict[str, Any], share: int
             Pool(client=rc, threads_per_engine=1)
 
 
-@pytest.mark.once
 def test_what_the_environment_of_a_cluster_says_counts() -> None:
     with Cluster(1, environment={"OMP_NUM_THREADS": "2"}) as rc:
         assert rc[0].apply_sync(said) == {"2", None}

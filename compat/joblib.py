@@ -1,0 +1,379 @@
+"""joblib's ``Parallel`` on parpool's engines. ::
+
+    from parpool.compat import joblib as on_parpool
+
+    on_parpool.register()
+    with joblib.parallel_config(backend="parpool", n_jobs=4):
+        joblib.Parallel()(joblib.delayed(f)(x) for x in items)
+
+So does everything that is built on joblib, such as scikit-learn.
+"""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import os
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterable
+from time import perf_counter
+from typing import Any
+
+from joblib import register_parallel_backend
+from joblib.parallel import BatchedCalls, FallbackToBackend, ParallelBackendBase, SequentialBackend
+
+from parpool import AsyncResult, Client, Pool, cpu_count, share
+
+NAME = "parpool"
+
+#: Seconds of work that a batch should have: what joblib itself does for a batch, some 0.3 ms, is then little.
+BATCH = 0.05
+#: No batch has more than so many times the calls of those that were timed: times differ.
+GROWTH = 8
+
+_numbers = itertools.count()
+
+
+def register(name: str = NAME, make_default: bool = False) -> None:
+    """Make the backend known to joblib. ``make_default``: and use it where no other is named."""
+    register_parallel_backend(name, ParpoolBackend, make_default=make_default)
+
+
+class ParpoolBackend(ParallelBackendBase):  # type: ignore[misc]
+    """Runs the calls of ``joblib.Parallel`` on engines.
+
+    Options, for ``parallel_config(backend="parpool", ...)``: ``pool``, a :class:`parpool.Pool` to use, or ``client``, the
+    :class:`parpool.Client` of a cluster. Without them ``n_jobs`` engines are started by the first call, by ``context``
+    (one of multiprocessing's), each with ``initializer(*initargs)``; later calls use them again, and :func:`shutdown`, or
+    the end of the process, ends them. ``inner_max_num_threads``: threads of BLAS and OpenMP in each engine, by default
+    its share of the CPUs.
+    """
+
+    supports_retrieve_callback = True
+    supports_inner_max_num_threads = True
+    default_n_jobs = -1
+
+    def __init__(
+        self,
+        nesting_level: int | None = None,
+        inner_max_num_threads: int | None = None,
+        pool: Pool | None = None,
+        client: Client | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
+        context: Any = None,
+    ) -> None:
+        if pool is not None and client is not None:
+            raise ValueError("give a pool, or the client of a cluster, not both")
+        if (pool is not None or client is not None) and (initializer is not None or context is not None):
+            raise ValueError("initializer and context are for engines that are started here")
+        super().__init__(nesting_level=nesting_level, inner_max_num_threads=inner_max_num_threads)
+        self._given = pool
+        self._client = client
+        self._initializer = initializer
+        self._initargs = tuple(initargs)
+        self._context = context
+        self._pool: Pool | None = None
+        self._lent: _Lent | None = None  #: of engines of our own
+        self._jobs: dict[int, AsyncResult] = {}  #: that have not ended
+        self._arrays = _Arrays()
+        self._pace = 0.0  #: mean seconds of a call
+        self._size = 1  #: calls in a batch
+
+    # -- how many ---------------------------------------------------------------------------------------------
+
+    def effective_n_jobs(self, n_jobs: int | None) -> int:
+        """How many calls can run at a time."""
+        if n_jobs == 0:
+            raise ValueError("n_jobs == 0 in Parallel has no meaning")
+        if n_jobs is None or (self.nesting_level or 0) > 0:  # engines have their work from the outermost call
+            return 1
+        there = self._engines()
+        wanted = n_jobs if n_jobs > 0 else max((there or cpu_count()) + 1 + n_jobs, 1)
+        return min(wanted, there) if there else wanted
+
+    def _engines(self) -> int:
+        """How many engines there are; 0: they are started as they are wanted."""
+        if self._given is not None:
+            return len(self._given.client)
+        return 0 if self._client is None else len(self._client)
+
+    # -- the life of a call of Parallel -----------------------------------------------------------------------
+
+    def configure(
+        self,
+        n_jobs: int = 1,
+        parallel: Any = None,
+        max_nbytes: int | None = 2**20,
+        mmap_mode: str | None = "r",
+        **others: Any,
+    ) -> int:
+        """A call of Parallel begins, or several within a ``with``. Gives how many jobs run at a time."""
+        n_jobs = self.effective_n_jobs(n_jobs)
+        if n_jobs == 1:
+            raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
+        self.parallel = parallel
+        self._arrays = _Arrays(max_nbytes, mmap_mode)
+        self._pace, self._size = 0.0, 1
+        self._open(n_jobs)
+        return n_jobs
+
+    def _open(self, n_jobs: int) -> None:
+        if self._given is not None:
+            self._pool = self._given
+        elif self._client is not None:
+            self._pool = self._client.pool()
+        else:
+            threads = self.inner_max_num_threads or "auto"
+            self._lent = _lend(n_jobs, threads, self._initializer, self._initargs, self._context)
+            self._pool = self._lent.pool
+        self._n_jobs = n_jobs
+
+    def terminate(self) -> None:
+        """The call of Parallel is over. Engines stay for the next one."""
+        pool, self._pool = self._pool, None
+        lent, self._lent = self._lent, None
+        self._arrays.clear()
+        self._jobs.clear()
+        if lent is not None:
+            lent.give_back()
+        elif self._client is not None and pool is not None:
+            pool.terminate()
+            pool.join()
+
+    def abort_everything(self, ensure_ready: bool = True) -> None:
+        """A call has failed, or nobody wants the results any more: drop what has not begun.
+
+        Engines of our own that still run something are ended, unless others use them as well.
+        """
+        for job in list(self._jobs.values()):
+            job.abort()
+        if self._lent is not None and self._lent.users == 1:
+            self._lent.end()
+        self.terminate()
+        if ensure_ready:
+            self._open(self._n_jobs)
+
+    # -- batches ----------------------------------------------------------------------------------------------
+
+    def submit(self, func: Any, callback: Callable[[Any], object] | None = None) -> AsyncResult:
+        """Run a batch of calls; ``callback`` is called with what comes of it."""
+        assert self._pool is not None
+        batch, mode = self._arrays.lay_out(func)
+        threads = self.inner_max_num_threads if self._lent is None else None
+
+        jobs, number = self._jobs, next(_numbers)
+
+        def ended(outcome: Any) -> None:
+            jobs.pop(number, None)
+            if callback is not None:
+                callback(outcome)
+
+        job = self._pool.apply_async(_run, (batch, mode, threads), callback=ended, error_callback=ended)
+        jobs[number] = job
+        if job.ready():  # (one that ends in this moment stays until all are forgotten, and does no harm)
+            jobs.pop(number, None)
+        return job
+
+    def retrieve_result_callback(self, out: Any) -> Any:
+        """The values of a batch; raises what one of its calls has raised."""
+        if isinstance(out, BaseException):
+            raise out
+        seconds, values = out
+        pace = seconds / max(1, len(values))
+        self._pace = pace if not self._pace else 0.8 * self._pace + 0.2 * pace
+        return values
+
+    def compute_batch_size(self) -> int:
+        """How many calls the next batch should have, by the time that they have taken so far."""
+        if self._pace:
+            self._size = int(max(1, min(BATCH / self._pace, self._size * GROWTH)))
+        return self._size
+
+
+# Arrays -----------------------------------------------------------------------------------------------------
+
+
+class _Arrays:
+    """Large arrays among the arguments of calls.
+
+    One that comes a second time is shared, so that all further calls have the same memory; one that comes once is
+    sent as parpool sends every array.
+    """
+
+    def __init__(self, least: int | None = None, mode: str | None = None) -> None:
+        self._least = least if mode in ("r", "r+", "w+") else None
+        self._mode = mode
+        self._kind: Any = type(None)  #: numpy's array, once there is one
+        self._lock = threading.Lock()
+        self._seen: dict[int, weakref.ref[Any]] = {}
+        self._shared: dict[int, Any] = {}
+
+    def lay_out(self, batch: Any) -> tuple[Any, tuple[int, str] | None]:
+        """The batch as it should travel, and what the engine has to know of its arrays."""
+        numpy = sys.modules.get("numpy")
+        if self._least is None or self._mode is None or numpy is None:
+            return batch, None
+        self._kind = numpy.ndarray
+        kinds = {
+            type(each)
+            for _, args, kwargs in batch.items
+            for each in (args if not kwargs else [*args, *kwargs.values()])
+        }
+        if self._kind not in kinds:  # so much for thousands of small calls
+            return batch, None
+        batch.items = [
+            (function, tuple(map(self._lay_out, args)), {name: self._lay_out(each) for name, each in kwargs.items()})
+            for function, args, kwargs in batch.items
+        ]
+        return batch, (self._least, self._mode)
+
+    def _is_large(self, thing: Any) -> bool:
+        kind: Any = type(thing)
+        return kind is self._kind and thing.nbytes >= (self._least or 0) and not thing.dtype.hasobject
+
+    def _lay_out(self, thing: Any) -> Any:
+        if not self._is_large(thing):
+            return thing
+        key = id(thing)
+        with self._lock:
+            if key in self._shared:
+                return self._shared[key]
+            if self._mode == "r" and key not in self._seen:
+                self._seen[key] = weakref.ref(thing, lambda _: self._gone(key))
+                return thing
+            shared: Any = share(thing)
+            if self._mode == "r":
+                shared = shared[:]
+                shared.flags.writeable = False
+            self._shared[key] = shared
+            self._seen.setdefault(key, weakref.ref(thing, lambda _: self._gone(key)))
+        return shared
+
+    def _gone(self, key: int) -> None:
+        # No lock: this may come at any time, also while it is held.
+        self._seen.pop(key, None)
+        self._shared.pop(key, None)
+
+    def clear(self) -> None:
+        """Share nothing any more."""
+        with self._lock:
+            self._seen.clear()
+            self._shared.clear()
+
+
+# On the engine ----------------------------------------------------------------------------------------------
+
+_threads = 0  #: that this engine was told to have
+
+
+def _run(batch: BatchedCalls, arrays: tuple[int, str] | None, threads: int | None) -> tuple[float, list[Any]]:
+    """Run the calls of a batch; gives how long they took, and their values."""
+    if threads is not None:
+        _limit(threads)
+    if arrays is not None:
+        batch.items = [
+            (function, tuple(_plain(each, arrays) for each in args), {n: _plain(v, arrays) for n, v in kwargs.items()})
+            for function, args, kwargs in batch.items
+        ]
+    if NAME not in _known:  # nested calls may name it
+        _known.add(NAME)
+        register()
+    started = perf_counter()
+    values = batch()
+    return perf_counter() - started, values
+
+
+_known: set[str] = set()
+
+
+def _plain(thing: Any, arrays: tuple[int, str]) -> Any:
+    """An ordinary array, that cannot be written to where joblib's own could not."""
+    least, mode = arrays
+    if not hasattr(thing, "__array_interface__") or not hasattr(thing, "nbytes"):
+        return thing
+    import numpy
+
+    if not isinstance(thing, numpy.ndarray) or thing.nbytes < least or thing.dtype.hasobject:
+        return thing
+    if type(thing).__module__.partition(".")[0] == "parpool":
+        thing = thing.view(numpy.ndarray)
+    if mode == "r" and type(thing) is numpy.ndarray:
+        thing.flags.writeable = False
+    return thing
+
+
+def _limit(threads: int) -> None:
+    global _threads
+    if threads != _threads:
+        _threads = threads
+        os.environ.update(dict.fromkeys(ParallelBackendBase.MAX_NUM_THREADS_VARS, str(threads)))
+        try:
+            from threadpoolctl import threadpool_limits
+        except ImportError:
+            return
+        threadpool_limits(threads)
+
+
+# Engines of our own -----------------------------------------------------------------------------------------
+
+
+class _Lent:
+    """A pool that is used by so many calls of Parallel at the moment."""
+
+    def __init__(self, key: tuple[Any, ...], pool: Pool) -> None:
+        self.key = key
+        self.pool = pool
+        self.users = 0
+
+    def give_back(self) -> None:
+        """One user less."""
+        with _lock:
+            self.users -= 1
+
+    def end(self) -> None:
+        """End the engines, and what they run."""
+        with _lock:
+            _pools.pop(self.key, None)
+        self.pool.terminate()
+        self.pool.join()
+
+
+_lock = threading.Lock()
+_pools: dict[tuple[Any, ...], _Lent] = {}
+
+
+def _lend(n: int, threads: int | str, initializer: Any, initargs: tuple[Any, ...], context: Any) -> _Lent:
+    # Of this process: one that was forked makes its own.
+    key = (os.getpid(), n, threads, initializer, initargs, context)
+    with _lock:
+        lent = _pools.get(key)
+        idle = [] if lent is not None else [each for each in _pools.values() if not each.users]
+        for each in idle:
+            del _pools[each.key]
+    for each in idle:
+        each.pool.terminate()
+        each.pool.join()
+    with _lock:
+        if key not in _pools:
+            pool = Pool(n, initializer, initargs, context=context, threads_per_engine=threads)
+            _pools[key] = _Lent(key, pool)
+        lent = _pools[key]
+        lent.users += 1
+    return lent
+
+
+def shutdown() -> None:
+    """End the engines that were started for calls of Parallel. The next call starts others."""
+    with _lock:
+        lent = list(_pools.values())
+        _pools.clear()
+    for each in lent:
+        if each.key[0] == os.getpid():
+            each.pool.terminate()
+            each.pool.join()
+
+
+atexit.register(shutdown)
