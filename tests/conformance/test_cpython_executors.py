@@ -37,11 +37,11 @@ EXCLUDED: dict[str, str] = {
     "test_idle_process_reuse_one": AT_ONCE,
     "test_idle_process_reuse_multiple": AT_ONCE,
     "test_processes_terminate": AT_ONCE,
-    "test_cancel_futures": "it wants a call to have begun at once; engines that still start have all of them cancelled",
+    "test_cancel_futures": "it wants some call to have begun by then, and cancels too little to be sure: here it may be all",
 }
 
-#: With fork these pass.
-PASS_WITH_FORK = ("test_processes_terminate", "test_cancel_futures")
+#: With fork it passes.
+PASS_WITH_FORK = ("test_processes_terminate",)
 
 #: The others, which start five interpreters each, are told nothing by the start method that Pool's tests do not tell.
 NOT_ONLY_FORK = (
