@@ -7,7 +7,7 @@ into values (in the thread that asks), and what the tasks' metadata are (made wh
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from time import time
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -150,9 +150,15 @@ class AsyncResult(Account, Generic[T]):
 
     def __await__(self) -> Generator[Any, None, T]:
         """Wait in a coroutine. Cancelling the awaiting task aborts what has not begun."""
-        import asyncio
+        from .asyncs import value_of
 
-        return asyncio.wrap_future(self.future()).__await__()
+        return value_of(self).__await__()
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        """The values in a coroutine, as iteration gives them. Cancelling the task that waits aborts what has not begun."""
+        from .asyncs import Values
+
+        return Values(iter(self), self.abort)
 
     def abort(self) -> None:
         """Take back what has not begun; it ends in TaskAborted. What runs goes on."""

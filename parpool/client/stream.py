@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import suppress
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import status as codes
 from ..net.loop import wake_waiters
@@ -23,6 +23,7 @@ from .outcome import exception_of
 from .reading import Reader
 from .result import AsyncResult, time_out_of_view
 from .shown import Passed
+from .waits import AlsoAwaited
 
 if TYPE_CHECKING:
     from ..wire.functions import Function
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class IMapIterator(Generic[T]):
+class IMapIterator(AlsoAwaited[T]):
     """An iterator over the results of ``imap`` and ``imap_unordered``."""
 
     def __init__(

@@ -3,8 +3,24 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Generic, TypeVar
 
 from ..net.loop import wake_waiters
+
+T = TypeVar("T")
+
+
+class AlsoAwaited(Generic[T]):
+    """An iterator that coroutines can iterate over, too."""
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        """The values in a coroutine. Cancelling the task that waits has no more items read."""
+        from .asyncs import Values
+
+        stream: Any = self
+        values: Iterator[T] = iter(stream)
+        return Values(values, stream.close)
 
 
 class Errand:
