@@ -14,6 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from functools import partial
+from importlib import import_module
 from time import time
 from typing import Any
 
@@ -372,8 +373,8 @@ class Engine:
         """Mark an item of a task as over its time; False where it does not run any more, or not yet."""
         self.late = (id, item)
         runs = (self.current, self.item) == self.late
-        if not runs and (self.current >= 0 or self._begun != id):  # else it is being opened, and looks before it begins
-            self.late = None
+        if not runs and (self.current >= 0 or self._begun != id):
+            self.late = None  # else it is being opened, and looks before it begins
         return runs
 
 
@@ -386,9 +387,7 @@ def main(settings: EngineSettings, initializer: Any = None, initargs: tuple[Any,
         try:
             try:
                 if settings.ipython:
-                    from .shell import host
-
-                    host(engine.namespace, lambda: engine.capture)
+                    import_module("parpool.engine.shell").host(engine.namespace, lambda: engine.capture)
                 if initializer is not None:
                     initializer(*initargs)
                     verbs.remember()
