@@ -38,6 +38,7 @@ class Remarks:
         self._size = 0  #: characters that wait
         self._dropped = 0  #: lines
         self._came = self._handled = 0  #: messages
+        self._stuck = -1  #: how many were handled when somebody waited in vain
         self._moved = threading.Condition()
 
     def sort(self, stream: int, text: str, engine: int, id: int) -> tuple[int, str]:
@@ -88,7 +89,9 @@ class Remarks:
             return
         with self._moved:
             came = self._came
-            self._moved.wait_for(lambda: self._handled >= came, PATIENCE)
+            # Not each value for a moment of its own: a callback may take hours.
+            if self._stuck < self._handled and not self._moved.wait_for(lambda: self._handled >= came, PATIENCE):
+                self._stuck = self._handled
 
 
 def _handle_all(text: str, engine: int, task: str) -> None:

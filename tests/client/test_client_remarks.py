@@ -229,8 +229,10 @@ def test_a_value_does_not_wait_for_ever_for_a_handler(rc: Client, monkeypatch: p
     with kept() as handler:
         log.addHandler(waits := Waits())
         assert rc[0].apply_async(say, "x").get(20) and not gate.is_set()
+        monkeypatch.setattr(remarks, "PATIENCE", 50)
+        assert rc[0].apply_async(say, "y").get(20), "and not again while nothing moves"
         gate.set()
-        until(lambda: handler.said() == ["x"])
+        until(lambda: handler.said() == ["x", "y"])
         rc.link.remarks.settle()
         log.removeHandler(waits)
 
