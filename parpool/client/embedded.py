@@ -42,6 +42,7 @@ class EmbeddedLink(BaseLink):
             raise
         self._attach(host, baton)
         baton.chore, self._store.on_kept = self._store.trim, baton.tend
+        self._store.busy = host.outstanding
         self.control = Control(host, self._baton, self.check)
         host.on_broken = self._break
         host.on_need = self._supply

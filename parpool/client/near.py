@@ -64,6 +64,7 @@ class ClusterStore:
         self._near = False  #: and what must outlive this process cannot lie in its memory
         self._segments = Segments(None, "client", SegmentSettings.from_environment())
         baton.chore, self._segments.on_kept = self._segments.trim, baton.tend
+        self._segments.busy = host.outstanding
         told = host.on_change
 
         def look() -> None:

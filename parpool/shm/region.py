@@ -25,6 +25,8 @@ from contextlib import contextmanager, suppress
 from struct import Struct
 from typing import Any, ClassVar
 
+from .copying import copy
+
 try:
     import fcntl
 except ImportError:  # Windows, where there are no regions
@@ -38,7 +40,6 @@ _about = Struct("<8sQQ")
 _generation = Struct("<Q")
 RECORD = 32
 _CHUNK = 2**30  #: bytes written at once
-_PIECE = 2**22  #: bytes copied at once
 
 #: Are there locks that end with their process?
 locks = fcntl is not None
@@ -146,15 +147,12 @@ class Region:
 
     # -- memory -----------------------------------------------------------------------------------------------
 
-    def fill(self, slot: int, buffers: Sequence[memoryview], offsets: Sequence[int]) -> None:
-        """Copy buffers into a slot whose memory is there."""
+    def fill(self, slot: int, buffers: Sequence[memoryview], offsets: Sequence[int], twin: bool = False) -> None:
+        """Copy buffers into a slot whose memory is there. ``twin``: as in :func:`~parpool.shm.copying.copy`."""
         memory = memoryview(self._shared)
         start = HEADER + slot * self.size
         for buffer, offset in zip(buffers, offsets, strict=True):
-            # From the end on: whoever reads it next, from the beginning, finds that in the processors' cache.
-            for at in range((buffer.nbytes - 1) // _PIECE * _PIECE, -1, -_PIECE):
-                piece = buffer[at : at + _PIECE]
-                memory[start + offset + at : start + offset + at + piece.nbytes] = piece
+            copy(memory[start + offset : start + offset + buffer.nbytes], buffer, twin)
 
     def write(self, slot: int, buffers: Sequence[memoryview], offsets: Sequence[int]) -> None:
         """The same for a slot that was never filled, or was dug. Raises OSError where there is not enough memory."""

@@ -22,7 +22,7 @@ from time import monotonic, sleep
 from typing import Any, NamedTuple
 
 from ..errors import EngineStartError
-from ..options import SegmentSettings
+from ..options import SegmentSettings, cpu_count
 from .kinds import kind_for, possible
 from .named import remove as remove_region
 from .region import Region
@@ -88,6 +88,9 @@ class Segments:
         self.watched = watched  #: does this process know when what it sent will not be taken any more?
         #: called when there is something to :meth:`trim` again, by and by
         self.on_kept: Callable[[], None] = lambda: None
+        #: is anything under way that would miss a processor?
+        self.busy: Callable[[], bool] = lambda: True
+        self._twin = cpu_count() > 1
         self._kept = False
         self._trim_at = 0.0
         self._folder = folder
@@ -144,7 +147,10 @@ class Segments:
                 slot.reserved = _pages(total)
         try:
             # Without the lock: it takes its time, and the slot is nobody else's.
-            (slot.region.write if cold else slot.region.fill)(slot.number, buffers, offsets)
+            if cold:
+                slot.region.write(slot.number, buffers, offsets)
+            else:
+                slot.region.fill(slot.number, buffers, offsets, self._twin and not self.busy())
         except BaseException as error:
             with self._lock:
                 self._dig(slot)
