@@ -293,6 +293,7 @@ def test_cancelling_an_iteration(pool: Pool, run: Any, tmp_path: Path) -> None:
             return [value async for value in result]
 
         task = asyncio.ensure_future(use())
+        await asyncio.sleep(0)  # so that it waits
         await until(lambda: all((tmp_path / f"begun-{n}").exists() for n in range(2)))
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
