@@ -326,6 +326,8 @@ def engine(
 
     It may be started before the controller: then it waits for that, as long as its --timeout.
     """
+    if ipython and importlib.util.find_spec("IPython") is None:
+        raise click.ClickException("--ipython: IPython is not installed here (pip install 'parpool[ipython]')")
     whole = awaited(file, profile, cluster_id, timeout)
     scheduler = share(whole.schedulers, os.environ, "" if mpi else number) if scheduler is None else scheduler
     if scheduler >= whole.schedulers:
@@ -334,8 +336,6 @@ def engine(
     ranks = rank_and_size(os.environ) if mpi else None
     if mpi and ranks is None:
         raise click.ClickException("--mpi is for engines that mpiexec or srun starts, and neither has started this one")
-    if ipython and importlib.util.find_spec("IPython") is None:
-        raise click.ClickException("--ipython: IPython is not installed here (pip install 'parpool[ipython]')")
     settings = EngineSettings.from_connection(
         connection, mpi=ranks, timeout=timeout, patience=patience, ipython=ipython
     )

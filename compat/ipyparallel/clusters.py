@@ -28,7 +28,8 @@ class Cluster:
     """A controller and its engines. ``parpool`` is parpool's own :class:`parpool.Cluster`.
 
     ``engines`` names what starts them (``"local"``, ``"ssh"``, ``"mpi"``, ``"slurm"``, ...); ``controller_ip`` is the
-    address that the controller listens at. Other options are those of :class:`parpool.Cluster`.
+    address that the controller listens at. ``ipython``: its engines host an IPython shell each; by default where IPython
+    is installed, for engines on this machine. Other options are those of :class:`parpool.Cluster`.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Cluster:
         engine_timeout: float = 60,
         shutdown_atexit: bool = True,
         log_level: Any = "info",
+        ipython: bool | None = None,
         **options: Any,
     ) -> None:
         for name in (
@@ -71,6 +73,7 @@ class Cluster:
             timeout=engine_timeout,
             keep=not shutdown_atexit,
             log_level=_level(log_level),
+            ipython=_is_here(engines) if ipython is None else ipython,
             **options,
         )
         self._client: Client | None = None
@@ -185,6 +188,13 @@ class Cluster:
 
     def __repr__(self) -> str:
         return repr(self.parpool)
+
+
+def _is_here(engines: Any) -> bool:
+    """Have engines IPython, as far as can be known from here?"""
+    from importlib.util import find_spec
+
+    return isinstance(engines, str) and engines.lower() in ("local", "mpi") and find_spec("IPython") is not None
 
 
 def _level(level: Any) -> str:

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from typing import Any
 
 
 class ExecuteReply:
     """What came of some code on one engine."""
 
-    def __init__(self, executed: Any, engine_id: int | None, silent: bool) -> None:
+    def __init__(self, executed: Any, engine_id: int | None, silent: bool, outputs: list[dict[str, Any]]) -> None:
         self.source: str = executed.source
         self.execution_count: int = executed.execution_count
         self.stdout: str = executed.stdout
         self.stderr: str = executed.stderr
         self.engine_id = engine_id
-        self.outputs: list[Any] = []
+        self.outputs = outputs  #: what it has displayed, as notebooks have it
         self.error: Any = None
         self.text: str | None = executed.text
         #: The value of a last expression: ``data`` by mime type, and ``metadata``; None where there is none, or silent.
         self.execute_result: dict[str, Any] | None = None
-        if not silent and executed.text is not None:
-            data = {"text/plain": executed.text, **executed.display}
-            self.execute_result = {"data": data, "metadata": {}, "execution_count": executed.execution_count}
+        if not silent and (executed.text is not None or executed.display):
+            data = executed.display | ({} if executed.text is None else {"text/plain": executed.text})
+            told = {"data": data, "metadata": executed.metadata, "execution_count": executed.execution_count}
+            self.execute_result = told
 
     @property
     def data(self) -> dict[str, Any]:
@@ -30,8 +32,12 @@ class ExecuteReply:
         return {} if self.execute_result is None else dict(self.execute_result["data"])
 
     def display(self) -> None:
-        """Print it as a prompt does."""
-        sys.stdout.write(f"{self._shown()}\n")
+        """Show it as a prompt does."""
+        show({**self.data, "text/plain": self._shown()}, self._about)
+
+    @property
+    def _about(self) -> dict[str, Any]:
+        return {} if self.execute_result is None else dict(self.execute_result["metadata"])
 
     def _shown(self) -> str:
         text = self.data.get("text/plain", "")
@@ -52,25 +58,49 @@ class ExecuteReply:
         text = " ".join(self.data.get("text/plain", "").split())
         return f"<ExecuteReply[{self.execution_count}]: {text if len(text) <= 32 else text[:29] + '...'}>"
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        return self.data | {"text/plain": self._shown()}
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        return self.data | {"text/plain": self._shown()}, self._about
+
+    def _repr_mime(self, mime: str) -> Any:
+        data, about = self.data.get(mime), self._about.get(mime)
+        return data if data is None or about is None else (data, about)
 
     def _repr_html_(self) -> Any:
-        return self.data.get("text/html")
+        return self._repr_mime("text/html")
+
+    def _repr_png_(self) -> Any:
+        return self._repr_mime("image/png")
+
+    def _repr_svg_(self) -> Any:
+        return self._repr_mime("image/svg+xml")
+
+    def _repr_latex_(self) -> Any:
+        return self._repr_mime("text/latex")
 
 
 def replies(values: Any, result: Any) -> Any:
     """The values of a result: those of ``execute`` as ExecuteReply."""
     if not isinstance(values, list):
-        return reply(values, result.engine_id, result) if _is_executed(values) else values
+        return reply(values, result.engine_id, result, *result.displayed()) if _is_executed(values) else values
     if not any(_is_executed(value) for value in values):
         return values
-    return [reply(value, engine, result) for value, engine in zip(values, result.engine_id, strict=False)]
+    parts = zip(values, result.engine_id, result.displayed(), strict=False)
+    return [reply(value, engine, result, outputs) for value, engine, outputs in parts]
 
 
-def reply(value: Any, engine: int | None, result: Any) -> Any:
-    """A value of a result, of one engine."""
-    return ExecuteReply(value, engine, result.silent) if _is_executed(value) else value
+def reply(value: Any, engine: int | None, result: Any, outputs: Any = ()) -> Any:
+    """A value of a result, of one engine, and what that has displayed."""
+    return ExecuteReply(value, engine, result.silent, list(outputs)) if _is_executed(value) else value
+
+
+def show(data: dict[str, Any], metadata: dict[str, Any]) -> None:
+    """Show something by IPython where that runs, which knows what its front end can show, and else as text."""
+    ipython = sys.modules.get("IPython")  # whoever runs a prompt has imported it
+    if ipython is not None and ipython.get_ipython() is not None and set(data) != {"text/plain"}:
+        display: Any = import_module("IPython.display")
+        display.publish_display_data(data, metadata)
+    else:
+        sys.stdout.write(f"{data.get('text/plain', '')}\n")
 
 
 def _is_executed(value: Any) -> bool:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import concurrent.futures
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, Future, InvalidStateError
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import parpool
 
 from .error import TimeoutError, translated, translating, with_translated
-from .reply import ExecuteReply, replies, reply
+from .reply import ExecuteReply, replies, reply, show
 
 if TYPE_CHECKING:
     from .clients import Client
@@ -268,8 +269,10 @@ class AsyncResult(Future[Any]):
     def _told(self, key: str) -> Any:
         if key not in KEYS:
             raise KeyError(key)
-        empty: Any = {"execute_result": None, "outputs": [], "data": {}}
-        if key in empty:
+        empty: Any = {"execute_result": None, "data": {}}
+        if key == "outputs":
+            told: list[Any] = self.displayed()
+        elif key in empty:
             if key == "execute_result" and self.fname != "map":
                 found = self.get(0, return_exceptions=True) if self.ready() else None
                 values = [found] if self._single else found or [None] * len(self)
@@ -283,6 +286,11 @@ class AsyncResult(Future[Any]):
             metadata = self.parpool.metadata
             told = [each[key] for each in ([metadata] if isinstance(metadata, dict) else metadata)]
         return told[0] if self._single else told
+
+    def displayed(self) -> list[list[dict[str, Any]]]:
+        """What each task has displayed, as notebooks have it."""
+        told = self.parpool.outputs
+        return [told] if self._single or (told and isinstance(told[0], dict)) else told or [[]] * len(self)
 
     def timedelta(self, start: Any, end: Any, start_key: Any = min, end_key: Any = max) -> float:
         """Seconds from the first of the times ``start`` to the last of the times ``end``."""
@@ -333,13 +341,29 @@ class AsyncResult(Future[Any]):
             for number, (engine, text) in enumerate(zip(engines, [told] if self._single else told, strict=False))
             if text and not result_only
         ]
-        for _, label, text, stream in sorted(blocks, key=lambda block: block[0]) if groupby == "engine" else blocks:
-            stream.write(label + text + ("" if text.endswith("\n") else "\n"))
+        shows: list[tuple[int, int, Callable[[], object]]] = [
+            (number, 0, partial(_write, stream, label, text)) for number, label, text, stream in blocks
+        ]
+        displayed = [] if result_only else list(zip(engines, self.displayed(), strict=False))
+        if groupby == "order":
+            displayed = [
+                (engine, outputs[turn : turn + 1])
+                for turn in range(max((len(outputs) for _, outputs in displayed), default=0))
+                for engine, outputs in displayed
+            ]
+        numbers = {engine: number for number, engine in enumerate(engines)}
+        shows += [
+            (numbers[engine], 1, partial(_show_all, "" if self._single else f"[output:{engine}]\n", outputs))
+            for engine, outputs in displayed
+            if outputs
+        ]
         if self.fname == "execute":
             shown = self.get(return_exceptions=True)
-            for each in [shown] if self._single else shown:
+            for number, each in enumerate([shown] if self._single else shown):
                 if isinstance(each, ExecuteReply) and each.execute_result is not None:
-                    each.display()
+                    shows.append((number, 2, each.display))
+        for _, _, write in sorted(shows, key=lambda show: show[:2]) if groupby == "engine" else shows:
+            write()
 
     def __dir__(self) -> list[str]:
         return sorted({*(name for name in super().__dir__() if name not in ("r", "result_dict")), *KEYS})
@@ -356,6 +380,17 @@ class AsyncMapResult(AsyncResult):
 
 class AsyncHubResult(AsyncResult):
     """The result of a call that the hub was asked for."""
+
+
+def _write(stream: Any, label: str, text: str) -> None:
+    stream.write(label + text + ("" if text.endswith("\n") else "\n"))
+
+
+def _show_all(label: str, outputs: list[dict[str, Any]]) -> None:
+    sys.stdout.write(label)
+    for output in outputs:
+        if output.get("data"):
+            show(output["data"], output.get("metadata", {}))
 
 
 def _limit(timeout: float | None) -> float | None:

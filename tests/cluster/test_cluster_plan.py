@@ -95,6 +95,7 @@ def test_several_schedulers(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None
     assert "--schedulers" not in plan.controller_line() and "--number" not in plan.engine_line()
     several = with_(plan, schedulers=3)
     assert understood(several.controller_line(), monkeypatch)["schedulers"] == 3
+    assert "--ipython" not in plan.engine_line() and "--ipython" in with_(plan, ipython=True).engine_line()
     assert several.engine_line()[-2:] == ["--number", "{number}"], "so that they are shared out evenly"
     assert "--number" not in with_(several, engines="mpi").engine_line(), "ranks know who they are"
     with pytest.raises(ValueError, match="schedulers"):

@@ -1,7 +1,7 @@
 """Which of ipyparallel's own tests do not pass against the shim, and why. See test_ipyparallel.py."""
 
 PRIVATE = "it looks at ipyparallel's insides: what it has behind a Client, or a message"
-KERNEL = "parpool's engines are no IPython kernels: no magics, no display of more than a last value, no data channel"
+CHANNEL = "what a task publishes besides what it prints, displays and returns: there is no such channel"
 TRACKER = "it wants pyzmq's MessageTracker: arguments are pickled or copied when the call is made, so there is none"
 LAUNCHERS = "launchers, the configuration by traitlets, logs and the files of clusters are ipyparallel's own"
 HISTORY = "it counts the view's history: of parpool's, tasks of imap are not a part, and all views have one"
@@ -28,19 +28,15 @@ NOT_RUN = {
 _VIEW = {
     "test_apply_tracked": TRACKER,
     "test_push_tracked": TRACKER,
-    "test_execute_reply_rich": "representations travel without their metadata, such as the width of a picture",
-    "test_execute_magic": KERNEL,
-    "test_magic_pylab": KERNEL,
-    "test_execute_displaypub": KERNEL,
-    "test_data_pub_single": KERNEL,
-    "test_data_pub": KERNEL,
+    "test_data_pub_single": CHANNEL,
+    "test_data_pub": CHANNEL,
     "test_use_cloudpickle": CLOUDPICKLE,
 }
 
 #: By file, the tests that fail.
 KNOWN: dict[str, dict[str, str]] = {
     "test_asyncresult.py": {
-        "test_await_data": KERNEL,
+        "test_await_data": CHANNEL,
         "test_not_single_result": PRIVATE,
         "test_owner_pop": "what was read is known for a while, until there are many",
         "test_wait_for_send": PRIVATE,
@@ -87,13 +83,9 @@ KNOWN: dict[str, dict[str, str]] = {
         "test_retries": "retries are for engines that die: what a task raises is its outcome",
     },
     "test_magics.py": {
-        "test_cellpx_groupby_engine": KERNEL,
-        "test_cellpx_groupby_order": KERNEL,
-        "test_cellpx_groupby_type": KERNEL,
-        "test_px_matplotlib": KERNEL,
         "test_autopx_nonblocking": "what is queued behind code that fails runs all the same",
     },
     "test_remotefunction.py": {},
-    "test_view.py": _VIEW | {"test_scatter_tracked": TRACKER, "test_apply_displaypub": KERNEL},
+    "test_view.py": _VIEW | {"test_scatter_tracked": TRACKER},
     "test_view_broadcast.py": _VIEW,
 }

@@ -39,7 +39,7 @@ class Cluster:
         """With one engine, as their tests expect it."""
         folder = tempfile.mkdtemp(prefix="ipp-")
         os.environ["PARPOOL_DIR"] = folder
-        self.cluster = parpool.Cluster(n=1, profile=PROFILE, cluster_id="default", restarts=0, timeout=60)
+        self.cluster = parpool.Cluster(n=1, profile=PROFILE, cluster_id="default", restarts=0, timeout=60, ipython=True)
         self.cluster.start_cluster()
 
     def add(self, n: int = 1, profile: str = PROFILE, total: bool = False) -> list[Engine]:
