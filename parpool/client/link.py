@@ -25,6 +25,7 @@ from ..wire.envelope import LARGE, Store, borrows, dumps_small, has_file, only_s
 from ..wire.functions import Function, FunctionBook
 from ..wire.messages import EACH
 from ..wire.payload import NO_ARGUMENTS, PROTOCOL
+from ..wire.registered import any_registered, names_one
 from . import forked
 from .call import CallResult, ViewResult
 from .callbacks import Callbacks, tell_hook
@@ -129,9 +130,10 @@ class BaseLink:
                 payload = _pickle((args, kwds), PROTOCOL, buffer_callback=only_small)
         except Exception:
             payload = _LONG_WAY
-        if len(payload) > LARGE or b"_main__" in payload:
+        registered = any_registered() and names_one(payload)
+        if len(payload) > LARGE or registered or b"_main__" in payload:
             lent = terms is None or bool(terms.get("retries"))
-            if b"_main__" in payload or b"memmap" in payload:
+            if registered or b"_main__" in payload or b"memmap" in payload:
                 return self.dumps((args, kwds), ("args", "kwds"), lent)  # the long way, see there
             sealed: bytes = seal(payload, (), self._store, lent)
             return sealed

@@ -21,6 +21,7 @@ import cloudpickle
 
 from .envelope import Apart, equipped
 from .fingerprint import MAIN, is_code, is_main_code, names_in
+from .registered import goes_by_value
 
 #: Set by the engine: binds travelled code in its namespace, and gives that namespace.
 bind: Callable[[dict[str, Any]], dict[str, Any]] | None = None
@@ -118,7 +119,7 @@ def _with_slots(kind: type, args: tuple[Any, ...]) -> tuple[Any, ...]:
 def _importable(function: Any) -> bool:
     if function.__module__ in MAIN or function.__module__ is None:
         return False
-    if function.__module__ in cloudpickle.list_registry_pickle_by_value():
+    if goes_by_value(function.__module__):
         return False
     found: Any = sys.modules.get(function.__module__)
     for name in function.__qualname__.split("."):
@@ -134,7 +135,7 @@ def _home(function: FunctionType) -> str | None:
         return "" if function.__module__ in MAIN or function.__module__ is None else None
     if function.__module__ in MAIN:
         return ""
-    if function.__module__ in cloudpickle.list_registry_pickle_by_value():
+    if goes_by_value(function.__module__):
         return None
     return function.__module__
 

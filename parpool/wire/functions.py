@@ -28,6 +28,7 @@ from .envelope import dumps as dumps_plain
 from .failure import safe_repr
 from .fingerprint import MAIN, fingerprint, is_code, is_main_code, names_under, whereabouts
 from .payload import PROTOCOL
+from .registered import any_registered, names_one, registered
 
 KEPT = 1024  #: functions and classes that a book remembers
 SERIALIZERS = ("cloudpickle", "dill", "pickle")  #: the last: nothing goes by value
@@ -92,6 +93,7 @@ class FunctionBook:
             if is_main_code(value)
         }
         self._known: dict[Any, _Known] = {}
+        self._registered = registered()  #: when those were remembered
         self._imports: dict[tuple[str, bytes], _Imports] = {}  #: by name and fingerprint
         #: key -> the code of ``__main__`` that may be asked for by value
         self._code: OrderedDict[bytes, Any] = OrderedDict()
@@ -110,6 +112,9 @@ class FunctionBook:
     def function(self, function: Any) -> Function:
         """Key and blob of a callable. Raises SerializationError where it cannot travel."""
         if type(function) is FunctionType or type(function) is BuiltinFunctionType:
+            if (self._registered or any_registered()) and registered() != self._registered:
+                self._registered = registered()
+                self._known.clear()
             known = self._known.get(function)
             if known is not None:
                 code = known.code
@@ -130,6 +135,8 @@ class FunctionBook:
             data = dumps_plain(value, apart)
         except Exception as refusal:
             return self._by_value(value, roots=roots, refusal=refusal, apart=apart)
+        if any_registered() and names_one(data):
+            return self._by_value(value, roots=roots, apart=apart)
         if b"_main__" in data:  # or __mp_main__
             # An engine may not have these classes and functions: let it ask, or give it those that it cannot have.
             try:

@@ -122,7 +122,16 @@ def test_a_refused_call_leaves_no_trace(pool: Pool) -> None:
 
 
 def test_by_keyword_only() -> None:
-    ours = {"retries", "task_timeout", "progress", "buffersize", "serializer", "client", "ipython", "threads_per_engine"}
+    ours = {
+        "retries",
+        "task_timeout",
+        "progress",
+        "buffersize",
+        "serializer",
+        "client",
+        "ipython",
+        "threads_per_engine",
+    }
     theirs: Any = multiprocessing.pool.Pool
     for name in ["__init__", *APPLY, *MAPS]:
         new = inspect.signature(getattr(Pool, name)).parameters
