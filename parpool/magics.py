@@ -322,7 +322,7 @@ class Magics:
             how = f"view.activate({self.suffix!r})" if self.suffix else "view.activate()"
             raise UsageError(
                 f"%{name}{self.suffix} has no engines yet: {how} gives it those of a view,"
-                " such as view = parpool.Pool().client[:]"
+                " such as view = parpool.Pool().client[:], or parpool.Client()[:] where a cluster runs"
             )
         return self.view
 

@@ -95,6 +95,14 @@ def test_rich_values_are_shown_as_such(px: Typed) -> None:
     assert [each.data for each in answer.outputs] == [{"text/plain": "A", "text/html": "<i>"}]
 
 
+def test_replies_are_rich_as_well(px: Typed, shell: Any, view: DirectView) -> None:
+    view.execute("class A:\n    _repr_html_ = lambda self: '<i>'\n    __repr__ = lambda self: 'A'")
+    answer = px("view.execute('A()', targets=0, block=True)")
+    assert "<ExecuteReply[" in answer.out
+    data, _ = shell.display_formatter.format(answer.value)
+    assert data["text/html"] == "<i>" and data["text/plain"].startswith("<ExecuteReply[")
+
+
 def test_a_terminal_gets_text(px: Typed, shell: Any) -> None:
     shell.display_formatter.active_types = ["text/plain"]  # as IPython's own does in a terminal
     answer = px("%px --targets 1 display({'text/plain': 't', 'text/html': '<b>'}, raw=True)")

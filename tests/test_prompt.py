@@ -96,7 +96,7 @@ def test_without_engines_the_magics_say_what_to_do(bare: Terminal) -> None:
     for line in ("%px 1", "%autopx", "%pxresult", "%pxconfig"):
         shown = bare.type(line)
         assert "UsageError: %px" in shown or "UsageError: %autopx" in shown
-        assert "view.activate()" in shown and "view = parpool.Pool().client[:]" in shown
+        assert "view.activate()" in shown and "view = parpool.Pool().client[:]" in shown.replace("\n", "")
 
 
 def test_the_tab_key(terminal: Terminal) -> None:

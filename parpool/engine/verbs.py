@@ -83,6 +83,9 @@ class Executed:
     def __reduce__(self) -> tuple[Any, ...]:
         return Executed, (), dict(vars(self))
 
+    def _repr_mimebundle_(self, **which: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        return {"text/plain": repr(self), **self.display}, self.metadata
+
     def __repr__(self) -> str:
         text = " ".join(str(self.text).split())
         return f"<ExecuteReply[{self.execution_count}]: {text if len(text) <= 60 else text[:57] + '...'}>"
