@@ -32,8 +32,11 @@ class Control:
         """Does this engine serve now?"""
         return id in self._host.scheduler.engines and not self._over
 
-    def status(self) -> dict[int | str, Any]:
-        """For each engine what it holds (``tasks``), what is queued for it alone (``queue``), and what it has done."""
+    def status(self, timeout: float | None = None) -> dict[int | str, Any]:
+        """For each engine what it holds (``tasks``), what is queued for it alone (``queue``), and what it has done.
+
+        (``timeout`` is for those who ask a controller. Here nobody is far away.)
+        """
         answer: dict[int | str, Any] = {}
         self.ask(lambda: answer.update(self._host.orders.status()))
         return {key: answer[key] for key in sorted(answer, key=lambda key: (isinstance(key, str), key))}

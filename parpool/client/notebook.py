@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .result import AsyncResult
     from .view import View
 
+PATIENCE = 2.0  #: seconds that a controller has to tell what its engines hold
 SHOWN = 80  #: characters of a name
 ROWS = 32  #: engines
 BARS = 2000  #: of a timeline, about: in its many rows tasks that begin one soon after the other become one bar
@@ -120,7 +121,7 @@ def view_html(view: View) -> str:
 
 def _held(link: Link, ids: Iterable[int] | None = None) -> str:
     try:
-        return _queues(link.control.status(), ids)
+        return _queues(link.control.status(PATIENCE), ids)
     except Exception as error:  # the pool is closed, the controller is away
         return f"<div>{escaped(f'{type(error).__name__}: {error}')}</div>"
 

@@ -224,7 +224,7 @@ class RemoteControl:
         """Does this engine serve now?"""
         return id in self._far.engines
 
-    def ask_controller(self, what: str, about: dict[str, Any] | None = None) -> Any:
+    def ask_controller(self, what: str, about: dict[str, Any] | None = None, timeout: float | None = None) -> Any:
         """Ask the controller, and wait for its answer. Raises ParpoolError with what it says where there is none."""
         self._check()
         errand = Errand()
@@ -235,9 +235,11 @@ class RemoteControl:
             errand.finish()
 
         self._far.ask(what, about or {}, reply)
-        self._baton.wait(errand)
+        self._baton.wait(errand, timeout)
         if not answers:
             self._check()
+            if timeout is not None:
+                raise ParpoolError(f"the controller has not answered within {timeout:g} s")
             raise ControllerLost("this client was closed")
         value, error = answers[0]
         if error:
@@ -250,9 +252,9 @@ class RemoteControl:
         self._far.ask("records_when_ended", {"ids": msg_ids}, reply)
         self._baton.tend()
 
-    def status(self) -> dict[int | str, Any]:
+    def status(self, timeout: float | None = None) -> dict[int | str, Any]:
         """For each engine what it holds (``tasks``), what is queued for it alone (``queue``), and what it has done."""
-        status, names = self.ask_controller("queue_status")
+        status, names = self.ask_controller("queue_status", timeout=timeout)
         self._far.names.update(names)
         return dict(status)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import signal
 import time
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -14,7 +15,7 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from real_cluster import until
+from real_cluster import RealCluster, until
 
 from parpool import Client, Pool
 from parpool.client import notebook
@@ -332,3 +333,25 @@ def test_what_is_gone_raises_nothing(closed: Client) -> None:
     for shown in (closed, view, closed.load_balanced_view()):
         assert "terminated" in words(parsed(shown._repr_html_()))
     assert "ready" in words(parsed(result._repr_html_()))
+
+
+def test_a_controller_that_does_not_answer_holds_up_no_notebook(
+    cluster: RealCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with cluster.client() as rc:
+        assert rc.wait_for_engines(2, 20)
+        view, result = rc[:], rc[0].apply_async(abs, -1)
+        assert result.get(20) == 1
+        assert [line["engine"] for line in table(parsed(rc._repr_html_()))] == ["0", "1"]
+        monkeypatch.setattr(notebook, "PATIENCE", 0.05)
+        cluster.controller.send_signal(signal.SIGSTOP)
+        try:
+            for shown in (rc, view):
+                assert "ParpoolError: the controller has not answered within 0.05 s" in words(
+                    parsed(shown._repr_html_())
+                )
+            assert list(rows(parsed(result._repr_html_()))) == ["engine 0"]
+        finally:
+            cluster.controller.send_signal(signal.SIGCONT)
+        monkeypatch.undo()
+        until(lambda: len(table(parsed(rc._repr_html_()))) == 2)

@@ -40,7 +40,8 @@ document.getElementById("found").textContent = JSON.stringify(found);
 def browse(folder: Path, page: Path, *options: str) -> str:
     """Open a page in Chromium; gives what it prints. It ends with all that it has started."""
     command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"]
-    command += [f"--user-data-dir={folder}/profile", f"--window-size={WIDTH},{HEIGHT}", *options, page.as_uri()]
+    command += ["--disable-dev-shm-usage", f"--user-data-dir={folder}/profile", f"--window-size={WIDTH},{HEIGHT}"]
+    command += [*options, page.as_uri()]
     # Of the machine's session it needs nothing, and its files belong into the folder.
     environment = {**os.environ, "HOME": str(folder), "DBUS_SESSION_BUS_ADDRESS": "disabled:"}
     process = subprocess.Popen(
