@@ -82,9 +82,8 @@ def test_bars_and_words_are_seen_where_they_belong(rc: Client, tmp_path: Path, t
     page = tmp_path / "page.html"
     page.write_text(PAGE.format(back=back, text=text, shown=result._repr_html_() + rc._repr_html_()), "utf-8")
 
-    dom = browse(tmp_path, page, "--dump-dom")
+    dom = browse(tmp_path, page, "--dump-dom", f"--screenshot={tmp_path}/page.png")
     found = json.loads(html.unescape(re.findall(r'<pre id="found"[^>]*>(.*?)</pre>', dom, re.S)[0]))
-    browse(tmp_path, page, f"--screenshot={tmp_path}/page.png")
     pixels: Any = (image.imread(tmp_path / "page.png")[:, :, :3] * 255).round().astype(int)
     assert pixels.shape == (HEIGHT, WIDTH, 3)
 
