@@ -28,8 +28,10 @@ from parpool import AsyncResult, Client, Pool, cpu_count, share
 
 NAME = "parpool"
 
-#: Seconds of work that a batch should have: what joblib itself does for a batch, some 0.3 ms, is then little.
-BATCH = 0.05
+#: Seconds of work that a batch should have. More would leave engines waiting at the beginning and at the end.
+BATCH = 0.005
+#: And for each job at least so many, as one thread of joblib's makes the batches for all, each in some 0.3 ms.
+SHARE = 0.0005
 #: No batch has more than so many times the calls of those that were timed: times differ.
 GROWTH = 8
 
@@ -81,6 +83,7 @@ class ParpoolBackend(ParallelBackendBase):  # type: ignore[misc]
         self._arrays = _Arrays()
         self._pace = 0.0  #: mean seconds of a call
         self._size = 1  #: calls in a batch
+        self._n_jobs = 1
 
     # -- how many ---------------------------------------------------------------------------------------------
 
@@ -189,7 +192,8 @@ class ParpoolBackend(ParallelBackendBase):  # type: ignore[misc]
     def compute_batch_size(self) -> int:
         """How many calls the next batch should have, by the time that they have taken so far."""
         if self._pace:
-            self._size = int(max(1, min(BATCH / self._pace, self._size * GROWTH)))
+            wanted = max(BATCH, SHARE * self._n_jobs)
+            self._size = int(max(1, min(wanted / self._pace, self._size * GROWTH)))
         return self._size
 
 
