@@ -74,6 +74,7 @@ ONCE = (
     "hub",
     "launch",
     "schedulers",
+    "test_notebook.py",
     "test_prompt.py",
     "test_testing.py",
 )

@@ -22,6 +22,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from IPython.core.completer import provisionalcompleter, rectify_completions
@@ -106,8 +107,8 @@ class Publisher(DisplayPublisher):
     ) -> None:
         """Send it home."""
         kind = "update_display_data" if update else "display_data"
-        data = {mime: shown for mime, each in data.items() if (shown := plain(mime, each)) is not None}
-        self._send({"output_type": kind, "data": data, "metadata": metadata or {}, "transient": transient or {}})
+        about = {"metadata": metadata or {}, "transient": transient or {}}
+        self._send({"output_type": kind, "data": _bundle(data), **about})
 
     def clear_output(self, wait: bool = False) -> None:
         """Have what was shown so far taken away."""
@@ -160,7 +161,7 @@ class Shell(InteractiveShell):
         if not self.values:
             return verbs.Executed(code, number)
         data, about = self.values.pop()
-        data = {mime: shown for mime, each in data.items() if (shown := plain(mime, each)) is not None}
+        data = _bundle(data)
         return verbs.Executed(code, number, data.pop("text/plain", None), data, metadata=about)
 
     def told(self, error: BaseException) -> str | None:
@@ -257,6 +258,16 @@ class Shell(InteractiveShell):
             raise subprocess.CalledProcessError(command.returncode, cmd)
 
     system = system_piped
+
+
+def _bundle(data: dict[str, Any]) -> dict[str, Any]:
+    """Of representations by mime type, those that any client can open."""
+    bundle = {}
+    for mime, each in data.items():
+        with suppress(TypeError, ValueError):  # of what json does not know
+            if (shown := plain(mime, each)) is not None:
+                bundle[mime] = shown
+    return bundle
 
 
 def _of_the_cell(error: BaseException) -> Any:

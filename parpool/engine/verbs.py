@@ -50,8 +50,8 @@ def use(names: dict[str, Any]) -> None:
     def current() -> dict[str, Any]:
         return names
 
-    global namespace
-    namespace = current
+    global namespace, shell
+    namespace, shell = current, None  # one that this process has inherited is another engine's
     remember()
 
 

@@ -215,6 +215,19 @@ def test_functions_display_as_well(rc: Client, view: DirectView) -> None:
     assert shown["data"] == {"text/plain": "'of a function'"}
 
 
+def test_what_json_does_not_know_is_left_out(view: DirectView) -> None:
+    code = "display({'text/plain': 'shown', 'application/json': {1j}, 'image/png': 5}, raw=True)"
+    result = view.execute(code, block=False)
+    result.get(PATIENCE)
+    assert [each["data"] for each in result.outputs] == [{"text/plain": "shown"}]
+
+
+def test_an_engine_that_is_forked_from_one_with_a_shell_has_none(view: DirectView) -> None:
+    code = "import parpool\nwith parpool.Pool(1) as pool:\n    x = pool.client[0].execute('5', block=True)\npool.join()"
+    view.execute(code)
+    assert view["x"].text == "5" and "SyntaxError" in str(raised(view, f"{code.replace('5', '%who')}"))
+
+
 def test_pictures(view: DirectView) -> None:
     pytest.importorskip("matplotlib")
     code = "%matplotlib inline\nimport matplotlib.pyplot as plt\nplt.plot([1, 2]);"
