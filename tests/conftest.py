@@ -61,6 +61,7 @@ ONCE = (
     "benchmarks",
     "client/test_client_notebook_page.py",
     "cluster",
+    "compat/test_compat_ipyparallel_shells.py",
     "compat/test_compat_joblib.py",
     "core/test_returns.py",
     "engine/test_engine_threads.py",

@@ -49,6 +49,7 @@ def view(rc: Client) -> Iterator[DirectView]:
 def shell(tmp_path: Path) -> Iterator[Any]:
     main = sys.modules["__main__"]
     config = Config({"HistoryManager": {"enabled": False}, "InteractiveShell": {"colors": "nocolor"}})
+    config.IPCompleter.use_jedi = False  # it is loaded for seconds, and none of it is asked for here
     shell = InteractiveShell.instance(config=config, ipython_dir=str(tmp_path))
     yield shell
     unload_ipython_extension(shell)
