@@ -93,7 +93,7 @@ class Capture:
         self.waiting: Callable[[], object] = lambda: None  #: called when text begins to wait for its delivery
         self.hindered: Callable[[], bool] = lambda: False  #: is this thread where it cannot deliver? (see _drain)
         self._task = NOBODY
-        self._ending = NOBODY  #: the task whose end delivers the last of its text
+        self.ending = NOBODY  #: the task whose end delivers the last of its text
         #: (task, number of the stream, str or bytes), in the order of the writes
         self._pieces: list[tuple[int, int, str | bytes]] = []
         self._size = 0  #: of the pieces; only about, as threads add to it at the same time
@@ -132,7 +132,7 @@ class Capture:
             self._task = NOBODY
             if self._pieces:
                 if task >= 0:
-                    self._ending = task
+                    self.ending = task
                 self._drain(final=True)
 
     def flush_late(self) -> None:
@@ -169,7 +169,7 @@ class Capture:
 
     def _forked(self) -> None:
         """In a forked child: it has no part in the task, and the text that waits is the parent's."""
-        self._task = self._ending = NOBODY
+        self._task = self.ending = NOBODY
         self._pieces = []
         self._lock = threading.Lock()
         self._owner = 0
@@ -218,7 +218,7 @@ class Capture:
                         left -= self._deliver_first(left, final)
                     self._last = monotonic()
                     if final:
-                        self._ending = NOBODY
+                        self.ending = NOBODY
                 finally:
                     self._owner = 0
         finally:
@@ -234,7 +234,7 @@ class Capture:
         while count < left and size < MOST and _together(pieces[0], pieces[count]):
             size += len(pieces[count][2])
             count += 1
-        running = task == self._task or task == self._ending
+        running = task == self._task or task == self.ending
         rest: list[tuple[int, int, str | bytes]] = []
         if isinstance(first, str):
             text = "".join([str(piece[2]) for piece in pieces[:count]])

@@ -31,6 +31,7 @@ from . import output
 
 BURST = 10_000  #: remarks that may go at once
 RATE = 1_000  #: that may go each second, for long
+TOLD = 1.0  #: seconds between two remarks on how many did not go
 
 _ORIGINAL = logging.Logger.callHandlers
 _USUAL = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"})
@@ -73,7 +74,8 @@ class _Sender:
         self._deliver = deliver
         self._left = float(BURST)  #: how many may go now
         self._counted = monotonic()  #: when that was so
-        self._dropped = 0
+        self._dropped = 0  #: since that was told
+        self._began = 0.0  #: when the first of these was
 
     def send(self, task: int, line: str) -> None:
         """Send a remark of a task, or count it. Any thread."""
@@ -86,14 +88,22 @@ class _Sender:
         else:
             self._dropped += 1
             if self._dropped == 1:
-                # An empty line: with it goes the number, as it is by then.
-                self.capture.keep(task, REMARKS, "\n", False)
+                self._began = now
+                self._remind(task)
+
+    def _remind(self, task: int) -> None:
+        """Have an empty line delivered, with which the number of the dropped goes; at the end of the task at the latest."""
+        self.capture.keep(task, REMARKS, "\n", False)
 
     def deliver(self, task: int, stream: int, text: str) -> object:
         """What the capture delivers to."""
         dropped = self._dropped
         if stream != REMARKS or not dropped:
             return self._deliver(task, stream, text)
+        if monotonic() - self._began < TOLD and task != self.capture.ending:
+            if "\n\n" in "\n" + text:
+                self._remind(task)
+            return not text.strip() or self._deliver(task, stream, text)
         message = f"{dropped} log records and warnings were dropped: they came too fast"
         record = Logged("parpool", logging.WARNING, "WARNING", message, created=logging.makeLogRecord({}).created)
         self._dropped = 0
