@@ -23,12 +23,11 @@ import joblib
 import numpy
 import workload
 from joblib import Parallel, delayed
+from parpool.compat import joblib as on_parpool
 from report import table
 from sklearn.datasets import make_classification
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
-
-from parpool.compat import joblib as on_parpool
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 BEGIN = "<!-- joblib_backends.py: begin. What stands up to the end mark is written by `joblib_backends.py --write`. -->"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections import Counter
+from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -80,3 +83,25 @@ def without_leave(send: Any) -> Any:
         return None if isinstance(from_client(header), Leave) else send(line, header, frames)
 
     return sent
+
+
+def test_no_record_of_a_map_is_pending_for_ever(make_rig: MakeRig, tmp_path: Path) -> None:
+    """Of items that had ended, and of which the database did not know when the controller was killed, it is told later."""
+    rig = make_rig(1, db=f"sqlite:///{tmp_path / 'tasks.db'}", limit=2.0)
+    view, first, second = rig.client.load_balanced_view(), tmp_path / "first", tmp_path / "second"
+    view.retries = 1  # so that items end by themselves
+    result = view.map_async(wait_for, [str(first)] * 10 + [str(second)] * 10, range(20), chunksize=20)
+    query = {"msg_id": {"$in": result.msg_ids}}
+    begun(first)
+    until(lambda: rig.client.db_query(query, keys=["status"]))
+    with closing(sqlite3.connect(tmp_path / "tasks.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")  # nobody else can write
+        let_go(first)
+        until(lambda: result.progress == 10)
+        time.sleep(0.5)  # by then the engine has heard that they have arrived, and does not say it again
+        rig.kill_controller()
+    rig.start_controller()
+    begun(second)
+    let_go(second)
+    assert ends_of([result]) == [list(range(20))]
+    until(lambda: [each["status"] for each in rig.client.db_query(query, keys=["status"])] in (["ok"], ["lost"]))
