@@ -303,7 +303,7 @@ class Engine:
         if self.busy:
             self._warden.tell_end(self._over + " while a task ran")
             self._runner.exit(0)
-        raise SystemExit(0)
+        self._warden.end_process()
 
     def _raise(self, error: BaseException) -> None:
         """Raise in the task, but not in the middle of a piece of its output."""

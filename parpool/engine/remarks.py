@@ -7,7 +7,8 @@ same name handles it, and so does what ``warnings`` would show. Three rules keep
   here. They are passed over: the client itself has them.
 - Handlers that code on the engine has made since are called, as it says. Where one of them prints, the record is not sent
   home: it gets there as text, or is on the terminal already.
-- What is logged outside of captured tasks, as by those of a Pool's own methods, is not touched.
+- What is logged outside of captured tasks, as by those of a Pool's own methods, is not touched, and what parpool itself
+  logs is not either: an engine has a log of its own.
 
 Levels and filters of loggers hold on the engine first, as code asks them whether it should log at all.
 
@@ -118,7 +119,7 @@ class _Sender:
 def _call_handlers(logger: logging.Logger, record: logging.LogRecord) -> None:
     """In the place of ``Logger.callHandlers``."""
     task = output.NOBODY if _sender is None else _sender.capture.catching()
-    if _sender is None or task < 0:
+    if _sender is None or task < 0 or record.name.partition(".")[0] == "parpool":  # the engine's own log
         _ORIGINAL(logger, record)
         return
     printed = False

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 LATE = 0.010  #: seconds that a finished outcome may wait behind the next task
 LOOK_LONGEST = 10.0  #: seconds between the last two looks for a message that was announced
+IN_ORDER = 2.0  #: seconds after a signal in which the main thread must have begun to end
 CHECK_PARENT = 0.5  #: seconds between looks at the parent, where the system cannot tell us
 #: exit statuses of an engine: its host is gone, its key is not known there, it was told to end at once
 ORPHANED, REFUSED_KEY, TOLD_TO_DIE = 120, 121, 122
@@ -57,6 +58,7 @@ class Warden(threading.Thread):
         self._wake = Wake()
         self._watching = False
         self._ending = False
+        self._end_by: float | None = None  #: when the process must have begun to end
         #: something to do now and then; gives the seconds until the next time (None: never)
         self.chore: Callable[[], float | None] = lambda: None
         #: ends the process at once
@@ -88,6 +90,13 @@ class Warden(threading.Thread):
         self.join()
         self._wake.close()
 
+    def end_process(self) -> NoReturn:
+        """End the process in order, from a signal's handler. What is raised can be lost there, in the middle of what has
+        nobody to give it to, as an object's ``__del__``; so where this thread still runs a while later, at once."""
+        self._end_by = monotonic() + IN_ORDER
+        self._wake.set()
+        raise SystemExit(0)
+
     def tell_end(self, why: str) -> None:
         """Log why this engine ends. From any thread, and from a signal's handler."""
         if self._logs and why:
@@ -112,6 +121,11 @@ class Warden(threading.Thread):
                 wait = left if wait is None else min(wait, left)
             if (later := self.chore()) is not None:
                 wait = later if wait is None else min(wait, later)
+            if self._end_by is not None:
+                left = self._end_by - monotonic()
+                if left <= 0:
+                    self.exit(0)
+                wait = left if wait is None else min(wait, left)
             if self._alone_since is not None:
                 left = self._patience()
                 wait = left if wait is None else min(wait, left)

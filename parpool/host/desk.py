@@ -42,6 +42,7 @@ from .orders import Orders
 from .wires import Wires
 
 log = logging.getLogger("parpool")
+LAST_WORDS = 0.3  #: seconds that the reason has to arrive for which an engine could not begin
 HINT = '(Engines that are not forked import the script: it needs `if __name__ == "__main__":` around what it does.)'
 
 
@@ -214,6 +215,8 @@ class Desk:
                 self._wires.part(member)
         while self._receive_work():
             pass
+        if not silent:
+            self._hear_why(gone)
         self._receive_control()
         for death in self.members.bury(gone, silent):
             self._mourn(death)
@@ -226,6 +229,16 @@ class Desk:
         elif not self.members:
             self._all_ended()
         self.on_change()
+
+    def _hear_why(self, gone: list[str]) -> None:
+        """Engines that could not begin say why before they end. Where the machine is busy, the system tells of the end
+        first, as the words go through a thread of ZeroMQ here."""
+        until = monotonic() + LAST_WORDS
+        engines = [member for uid in gone if (member := self.members.by_address.get(uid.encode())) is not None]
+        while self.members.failure is None and any(not each.joined and each.failure is None for each in engines):
+            if (left := until - monotonic()) <= 0 or not self._wires.wait_for_work(left):
+                return
+            self._receive_work()
 
     def _mourn(self, death: Death) -> None:
         """What an engine held has ended with it, or goes elsewhere."""

@@ -133,6 +133,10 @@ class Wires:
         """Would :meth:`work` give something?"""
         return self._work.more()
 
+    def wait_for_work(self, seconds: float) -> bool:
+        """Wait until :meth:`work` gives something; False where it does not by then."""
+        return self._work.wait(seconds)
+
     def control(self) -> tuple[bytes, list[bytes]] | None:
         """The next answer of any engine's second thread and its address, if one is there."""
         return self._control.receive()

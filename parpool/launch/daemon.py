@@ -44,8 +44,7 @@ def detach(up: Callable[[int], bool], patience: float) -> tuple[int, Tell]:
     if child:
         os.close(writing)
         try:
-            os.waitpid(child, 0)
-            return _wait(reading, up, patience), lambda reason: None
+            return _wait(child, reading, up, patience), lambda reason: None
         finally:
             os.close(reading)
     os.close(reading)
@@ -67,10 +66,11 @@ def detach(up: Callable[[int], bool], patience: float) -> tuple[int, Tell]:
     return 0, tell
 
 
-def _wait(reading: int, up: Callable[[int], bool], patience: float) -> int:
+def _wait(child: int, reading: int, up: Callable[[int], bool], patience: float) -> int:
     deadline = time.monotonic() + patience
     text, pid, what = b"", 0, ""
     try:
+        os.waitpid(child, 0)
         while True:
             if select.select([reading], [], [], LOOK)[0]:
                 data = os.read(reading, 1 << 16)
@@ -90,6 +90,9 @@ def _wait(reading: int, up: Callable[[int], bool], patience: float) -> int:
             if what:
                 raise ChildProcessError(what)
     except BaseException:  # also Ctrl-C
+        while not pid and (data := os.read(reading, 1 << 16)):  # its pid is the first that it says
+            text += data
+            pid = int(text.partition(b"\n")[0]) if b"\n" in text else 0
         if pid:
             with suppress(OSError):
                 os.kill(pid, signal.SIGTERM)

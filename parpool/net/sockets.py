@@ -159,6 +159,10 @@ class Router:
         """Would :meth:`receive` give something? Half the cost of having it find nothing."""
         return bool(int(_get(self.socket, _EVENTS)) & _POLLIN)
 
+    def wait(self, seconds: float) -> bool:
+        """Wait until :meth:`receive` gives something; False where it does not by then."""
+        return bool(self.socket.poll(int(seconds * 1000)))
+
 
 class Dealer:
     """An engine's end, or a client's."""

@@ -246,7 +246,8 @@ def test_a_pool_of_ones_own() -> None:
     pool.join()
 
 
-def test_the_engines_of_a_cluster() -> None:
+def test_the_engines_of_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # in the checkout its engines would find parpool/, which is not the whole package
     with Cluster(2) as rc:
         with parallel_config(backend="parpool", client=rc):
             assert joblib.effective_n_jobs(-1) == 2

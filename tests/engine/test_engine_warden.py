@@ -299,6 +299,26 @@ def test_it_ends_by_a_signal(controller: FakeController, number: signal.Signals,
         assert controller.hears(Farewell) == Farewell(b"")
 
 
+LOST = """
+import contextlib, signal
+ours = signal.getsignal(signal.SIGTERM)
+
+def lost(number, frame):
+    with contextlib.suppress(SystemExit):
+        ours(number, frame)
+
+signal.signal(signal.SIGTERM, lost)
+"""
+
+
+def test_it_ends_by_a_signal_though_what_is_raised_is_lost(controller: FakeController) -> None:
+    """As where the signal comes in the middle of an object's ``__del__``."""
+    controller.send(call(1, exec, LOST, {}))
+    assert values(controller.hears()) == {1: None}
+    controller.engine.send_signal(signal.SIGTERM)
+    assert controller.status() == 0
+
+
 def test_outcomes_are_of_the_schema(controller: FakeController) -> None:
     controller.send(call(1, abs, -1), call(2, int, "x"))
     found: list[Outcome] = []

@@ -499,6 +499,20 @@ def test_an_initializer_that_fails_breaks_the_staff(stage: Stage) -> None:
     assert stage.broken == [failure]
 
 
+def test_why_an_initializer_failed_comes_after_its_engine_s_end(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a busy machine, where ZeroMQ's thread does not run while the system tells of the end."""
+    engine, wires = stage.engine(hello=False), stage.host._wires
+    waited: list[float] = []
+    work, wait = wires.work, wires.wait_for_work
+    monkeypatch.setattr(wires, "work", lambda: work() if waited else None)
+    monkeypatch.setattr(wires, "wait_for_work", lambda seconds: [waited.append(seconds), wait(seconds)][1])
+    failure = pack_failure(ValueError("set-up"))
+    engine.send(encode(Farewell(failure)))
+    stage.crew.kill("engine-0")
+    stage.steps_until(lambda: stage.broken)
+    assert stage.broken == [failure]
+
+
 def test_close_without_start() -> None:
     host = Host(SleepingCrew(), 1)
     host.close()

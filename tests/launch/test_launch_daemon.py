@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from parpool.launch import daemon
+
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="daemons are forked")
 
 STARTER = """
@@ -139,6 +141,21 @@ def test_one_whose_caller_is_interrupted_is_ended(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     assert "KeyboardInterrupt" in process.communicate(timeout=30)[1]
     await_end(pid_in(tmp_path))
+
+
+def test_one_whose_caller_is_interrupted_before_it_knows_the_pid(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(pid: int, options: int) -> tuple[int, int]:
+        raise KeyboardInterrupt
+
+    reading, writing = os.pipe()
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
+        os.write(writing, f"{process.pid}\n".encode())
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(daemon.os, "waitpid", interrupted)
+            daemon._wait(0, reading, lambda pid: False, 5.0)
+        assert process.wait(20) == -signal.SIGTERM
+    os.close(reading)
+    os.close(writing)
 
 
 def test_all_that_it_writes_is_in_the_log(start: Start, tmp_path: Path) -> None:
