@@ -350,8 +350,7 @@ _pools: dict[tuple[Any, ...], _Lent] = {}
 
 
 def _lend(n: int, threads: int | str, initializer: Any, initargs: tuple[Any, ...], context: Any) -> _Lent:
-    # Of this process: one that was forked makes its own.
-    key = (os.getpid(), n, threads, initializer, initargs, context)
+    key = (n, threads, initializer, initargs, context)
     with _lock:
         lent = _pools.get(key)
         idle = [] if lent is not None else [each for each in _pools.values() if not each.users]
@@ -375,9 +374,17 @@ def shutdown() -> None:
         lent = list(_pools.values())
         _pools.clear()
     for each in lent:
-        if each.key[0] == os.getpid():
-            each.pool.terminate()
-            each.pool.join()
+        each.pool.terminate()
+        each.pool.join()
+
+
+def _forget() -> None:
+    # After a fork. What was there is the parent's; the lock may have been held, as it is when engines are made.
+    global _lock
+    _lock = threading.Lock()
+    _pools.clear()
 
 
 atexit.register(shutdown)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from parpool import EngineLost, Executor, ForkedError, RemoteError, SerializationError, TaskTimeout
+from parpool import Cluster, EngineLost, Executor, ForkedError, RemoteError, SerializationError, TaskTimeout
 
 
 @pytest.fixture(scope="module")
@@ -277,22 +277,40 @@ def test_shutdown_in_a_callback(tmp_path: Path) -> None:
     executor.shutdown()
 
 
-def test_a_forked_process_is_told(executor: Executor) -> None:
-    def in_child() -> None:
-        executor.shutdown()
-        try:
-            executor.submit(abs, -1)
-        except ForkedError:
-            os._exit(7)
-        except RuntimeError:
-            os._exit(8)
+def test_a_forked_process_is_told(tmp_path: Path) -> None:
+    with Executor(1) as executor:
+        future = executor.submit(begin_and_wait, tmp_path, 3)
 
-    child = multiprocessing.get_context("fork").Process(target=in_child)
-    child.start()
-    child.join()
-    assert child.exitcode == 8, "it has been shut down there"
-    child.close()
-    assert executor.submit(abs, -1).result() == 1, "and not here"
+        def in_child() -> None:
+            try:
+                executor.submit(abs, -1)
+            except ForkedError:
+                executor.shutdown(cancel_futures=True)  # it does not wait: nothing would ever come
+                os._exit(7)
+
+        child = multiprocessing.get_context("fork").Process(target=in_child)
+        child.start()
+        child.join()
+        assert child.exitcode == 7
+        child.close()
+        (tmp_path / "open").touch()
+        assert future.result() == 3 and executor.submit(abs, -1).result() == 1, "and here it serves on"
+
+
+@pytest.mark.once
+def test_on_the_engines_of_a_cluster() -> None:
+    with Cluster(2) as rc:
+        with Executor(client=rc, initializer=remember, initargs=("kept",)) as executor:
+            assert list(executor.map(abs, range(-20, 0), chunksize=3)) == list(range(20, 0, -1))
+            assert executor.submit(os.getenv, "PARPOOL_TEST_EXECUTOR").result() == "kept"
+            assert type(executor.submit(fail, "x").exception()) is KeyError
+            assert "of 2 engines" in repr(executor)
+        executor = Executor(client=rc)
+        future = executor.submit(abs, -1)
+        executor.shutdown(wait=False)
+        assert future.result() == 1
+        executor.shutdown()
+        assert rc[:].apply_sync(abs, -1) == [1, 1], "they serve on"
 
 
 @pytest.mark.parametrize("end", ["", "executor.shutdown(wait=False)", "del executor"])

@@ -80,6 +80,8 @@ class LinkExecutor(Executor):
         with self._lock:
             self._shut = True
             pending = self._pending.copy()
+        if self._link.foreign:  # a fork, where nothing will ever come
+            return
         if cancel_futures:
             recall(pending)
         if wait and self._link.in_callback():

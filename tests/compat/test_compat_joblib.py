@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,18 @@ def nested(n: int) -> tuple[list[int], list[int]]:
 def test_nested_calls_stay_on_their_engine(two: None) -> None:
     for inner, named in Parallel(batch_size=1)(delayed(nested)(n) for n in range(4)):
         assert len({*inner, *named}) == 1 and os.getpid() not in inner
+
+
+def in_a_thread(n: int) -> list[int]:
+    with ThreadPoolExecutor(1) as executor:  # where nothing is known of the call that this one is in
+        return executor.submit(
+            lambda: Parallel(n_jobs=2, backend="parpool")(delayed(abs)(-m) for m in range(n))
+        ).result()
+
+
+def test_an_engine_may_have_engines_of_its_own(two: None) -> None:
+    """It was forked while the engines were being made."""
+    assert Parallel(batch_size=1)(delayed(in_a_thread)(n) for n in range(3)) == [[], [0], [0, 1]]
 
 
 # When things go wrong -----------------------------------------------------------------------------------
