@@ -215,15 +215,18 @@ with joblib.parallel_config(backend="parpool", n_jobs=2):
 
 def test_ctrl_c(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(CTRL_C)
-    process = subprocess.Popen(
-        [sys.executable, str(tmp_path / "script.py"), str(tmp_path)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    wait_for(tmp_path / "0")
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=40)
+    line = [sys.executable, str(tmp_path / "script.py"), str(tmp_path)]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            deadline = time.monotonic() + 30
+            while not (tmp_path / "0").exists():
+                assert process.poll() is None, process.communicate()
+                assert time.monotonic() < deadline
+                time.sleep(0.001)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=40)
+        finally:
+            process.kill()
     assert (out.split("\n")[:2], err, process.returncode) == (["interrupted", "[0, 1, 2]"], "", 0)
 
 

@@ -1,4 +1,5 @@
-"""CPython's own tests for executors of processes, as installed with the interpreter, against `parpool.Executor`.
+"""CPython's own tests for executors of processes, as installed with the interpreter, against `parpool.Executor`, and
+against the executors of views.
 
 As `test_cpython.py` does with those for Pool; some distributions of Python leave these out.
 ``CONFORMANCE_EXECUTOR=concurrent.futures.process:ProcessPoolExecutor`` runs them against the stdlib instead.
@@ -15,6 +16,7 @@ import pytest
 from cpython_cases import Group, Outcome, Run
 
 EXECUTOR = os.environ.get("CONFORMANCE_EXECUTOR", "parpool:Executor")
+VIEW = "cpython_view_executor:OverAView"
 
 ALONE = "it wants the whole executor broken; here that one call fails, with its own error, and the executor serves on"
 INSIDE = "it looks at threads and queues of the stdlib's own, which are not here; test_executor.py has what it is about"
@@ -40,6 +42,16 @@ EXCLUDED: dict[str, str] = {
     "test_cancel_futures": "it wants some call to have begun by then, and cancels too little to be sure: here it may be all",
 }
 
+NOT_ITS_OWN = "a view's executor has no engines of its own, which would start and end with it"
+
+#: The same, besides, of executors of views.
+EXCLUDED_OF_VIEWS: dict[str, str] = {
+    "test_traceback": "a view's exceptions are of the original class and RemoteErrors, too",
+    "test_max_tasks_per_child": NOT_ITS_OWN,
+    "test_max_tasks_per_child_defaults_to_spawn_context": NOT_ITS_OWN,
+    "test_saturation": NOT_ITS_OWN,
+}
+
 #: With fork it passes.
 PASS_WITH_FORK = ("test_processes_terminate",)
 
@@ -60,51 +72,68 @@ except ImportError as error:
     GROUPS, REASON = [], str(error)
 
 
-def _expected(group: Group, test: str) -> bool:
+def _expected(executor: str, group: Group, test: str) -> bool:
+    if executor == VIEW:  # what begins, ends and kills engines is the pool's
+        return group.method == "fork" and any(what in group.name for what in ("AsCompleted", "Wait", "PoolExecutor"))
     # (Of initializers that fail, each is tried several times.)
     return group.method == "fork" or (
         group.method == "spawn" and test in NOT_ONLY_FORK and "FailingInitializer" not in group.name
     )
 
 
-def _excluded(group: Group, test: str) -> bool:
-    return test in EXCLUDED and not (group.method == "fork" and test in PASS_WITH_FORK)
+def _excluded(executor: str, group: Group, test: str) -> str:
+    if executor == VIEW and test in EXCLUDED_OF_VIEWS:
+        return EXCLUDED_OF_VIEWS[test]
+    return "" if group.method == "fork" and test in PASS_WITH_FORK else EXCLUDED.get(test, "")
 
 
-CASES = [(group, test) for group in GROUPS for test in group.tests if _expected(group, test)]
+CASES = [
+    (executor, group, test)
+    for executor in (EXECUTOR, VIEW)
+    for group in GROUPS
+    for test in group.tests
+    if _expected(executor, group, test)
+]
 
 
 @pytest.fixture(scope="module")
-def runs(request: pytest.FixtureRequest) -> dict[str, Run]:
+def runs(request: pytest.FixtureRequest) -> dict[tuple[str, str], Run]:
     """The outcomes of every selected test. Three groups at a time: most of the time they wait."""
-    wanted: dict[str, list[str]] = {}
+    wanted: dict[tuple[str, str], list[str]] = {}
     for item in request.session.items:
         params = getattr(getattr(item, "callspec", None), "params", {})
-        if item.path == request.path and "case" in params and not _excluded(params["group"], params["case"]):
-            wanted.setdefault(params["group"].id, []).append(params["case"])
-    groups = [
-        Group(group.method, group.module, group.name, "", tuple(wanted[group.id]))
+        if item.path == request.path and "case" in params:
+            executor, group, case = params["executor"], params["group"], params["case"]
+            if not _excluded(executor, group, case):
+                wanted.setdefault((executor, group.id), []).append(case)
+    chosen = [
+        (executor, Group(group.method, group.module, group.name, "", tuple(wanted[executor, group.id])))
+        for executor in (EXECUTOR, VIEW)
         for group in GROUPS
-        if group.id in wanted
+        if (executor, group.id) in wanted
     ]
-    with ThreadPoolExecutor(3) as executor:
-        results = executor.map(lambda group: cpython_cases.run(group, EXECUTOR), groups)
-        return {group.id: run for group, run in zip(groups, results, strict=True)}
+    with ThreadPoolExecutor(3) as threads:
+        results = threads.map(lambda each: cpython_cases.run(each[1], each[0]), chosen)
+        return {(executor, group.id): run for (executor, group), run in zip(chosen, results, strict=True)}
 
 
 @pytest.mark.skipif(not CASES, reason=REASON)
-@pytest.mark.parametrize(("group", "case"), CASES, ids=[f"{group.id}-{test}" for group, test in CASES])
-def test_case(group: Group, case: str, runs: dict[str, Run]) -> None:
-    if _excluded(group, case):
-        pytest.skip(EXCLUDED[case])
-    outcome = runs[group.id].outcomes[case]
+@pytest.mark.parametrize(
+    ("executor", "group", "case"),
+    CASES,
+    ids=[f"{'view' if executor == VIEW else 'own'}-{group.id}-{test}" for executor, group, test in CASES],
+)
+def test_case(executor: str, group: Group, case: str, runs: dict[tuple[str, str], Run]) -> None:
+    if reason := _excluded(executor, group, case):
+        pytest.skip(reason)
+    outcome = runs[executor, group.id].outcomes[case]
     if outcome.result == "skipped":
         pytest.skip(outcome.detail)
     assert outcome.result == "passed", outcome.detail
 
 
 @pytest.mark.skipif(not CASES, reason=REASON)
-def test_nothing_is_left(runs: dict[str, Run]) -> None:
+def test_nothing_is_left(runs: dict[tuple[str, str], Run]) -> None:
     assert {id: run.dangling for id, run in runs.items() if run.dangling} == {}
 
 
