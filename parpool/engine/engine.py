@@ -83,6 +83,7 @@ class Engine:
         self.items: tuple[int, Iterator[int]] = (-1, iter(()))
         self.late: tuple[int, int] | None = None  #: task and item that are over their time
         self._break = -1  #: id of the task to break off
+        self.signals = 0  #: that the warden has sent, and that have not come
         self.capture: output.Capture | None = None  #: of what tasks of views print; None: there was none yet
         reference.resolve_hook = self.namespace.evaluate
         verbs.use(self.namespace.names)
@@ -278,15 +279,17 @@ class Engine:
                 held.append(begun)
             self._said += 1
             self._taken = None
-        self._flush_late()
+        if self._recorder.pending:
+            self._mail.send_outcomes(*self._recorder.take())
         self._mail.introduce(partial(self._hello, held, [cut] if cut[0] == begun >= 0 else []))
         if self._needs:
             self._mail.send(encode(Need(self._needs)))
 
     def _on_interrupt(self, signum: int, frame: object) -> None:
         # Ctrl-C at a terminal reaches engines too, and is the parent's to answer; one without a parent ends.
+        ours, self.signals = self.signals > 0, max(0, self.signals - 1)
         if self.current < 0:
-            if self._break < 0 and self.late is None and self._mail.lasting:
+            if not ours and self._break < 0 and self.late is None and self._mail.lasting:
                 self.end_by_signal(signum)
             self._break, self.late = -1, None  # what was to be broken off has ended meanwhile
             return
@@ -321,15 +324,11 @@ class Engine:
         if not self._wire.acquire(blocking=False):
             return True  # the main thread is at the socket itself for a moment
         try:
-            if time() - self._flushed >= FLUSH:
-                self._flush_late()
+            if time() - self._flushed >= FLUSH and self._recorder.pending:
+                self._mail.send_outcomes(*self._recorder.take())
             return True
         finally:
             self._wire.release()
-
-    def _flush_late(self) -> None:
-        if self._recorder.pending:
-            self._mail.send_outcomes(*self._recorder.take())
 
     def look(self) -> bool:
         """Take in what is in the socket, unless the main thread is at it; was there anything?"""
@@ -339,10 +338,6 @@ class Engine:
             return bool(list(iter(partial(self._receive, wait=False), False)))
         finally:
             self._wire.release()
-
-    def noted(self, number: int) -> None:
-        """The outcomes in the messages up to this number have arrived."""
-        self._mail.noted(number)
 
     def give_back(self, ids: list[int], whole: bool) -> GivenBack | None:
         """Take back tasks, and, unless they are to stay ``whole``, items of the running one, that have not begun.
@@ -368,6 +363,10 @@ class Engine:
         """Mark what runs now to be broken off; False where nothing does."""
         self._break = self.current
         return self._break >= 0
+
+    def unheeded(self) -> bool:
+        """Does what is to be interrupted still run as though it was not?"""
+        return self.current >= 0 and (self.current == self._break or (self.current, self.item) == self.late)
 
     def overdue(self, id: int, item: int) -> bool:
         """Mark an item of a task as over its time; False where it does not run any more, or not yet."""

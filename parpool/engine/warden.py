@@ -46,6 +46,7 @@ class Warden(threading.Thread):
         super().__init__(name="parpool-warden", daemon=True)
         self._engine = engine
         self._control = mail.control
+        self._noted = mail.noted
         self._host_pid = settings.host_pid
         self._settings = settings
         self._monitors = mail.monitors
@@ -54,6 +55,8 @@ class Warden(threading.Thread):
         self._alone_since: float | None = monotonic() if mail.lasting else None  #: without a controller
         self._look_at: float | None = None  #: when to look into the work socket
         self._look_again = 0.0  #: seconds until the look after that
+        self._insist_at: float | None = None  #: when to interrupt once more what has not heeded it
+        self._insist_again = 0.0  #: seconds until the time after that
         self._revokes: list[Revoke] = []  #: not answered yet
         self._wake = Wake()
         self._watching = False
@@ -119,6 +122,9 @@ class Warden(threading.Thread):
             if self._look_at is not None:
                 left = max(0.0, self._look_at - monotonic())
                 wait = left if wait is None else min(wait, left)
+            if self._insist_at is not None:
+                left = max(0.0, self._insist_at - monotonic())
+                wait = left if wait is None else min(wait, left)
             if (later := self.chore()) is not None:
                 wait = later if wait is None else min(wait, later)
             if self._end_by is not None:
@@ -142,6 +148,10 @@ class Warden(threading.Thread):
             self._give_back()
             if self._look_at is not None and monotonic() >= self._look_at:
                 self._look()
+            if self._insist_at is not None and monotonic() >= self._insist_at:
+                self._insist_at = None
+                if self._insist_again < LOOK_LONGEST and self._engine.unheeded():
+                    self._interrupt(self._insist_again)
             if self._watching:
                 # Taken back first: a batch that begins in this moment sets it again, and wakes us.
                 self._watching = False
@@ -223,12 +233,18 @@ class Warden(threading.Thread):
             self._revokes.append(order)
             self._give_back()
         elif isinstance(order, Noted):
-            self._engine.noted(order.number)
+            self._noted(order.number)
         elif isinstance(order, Look):
             self._look_at, self._look_again = monotonic(), LATE
         elif isinstance(order, Die):
             self.tell_end("its controller has told it to end at once")
             self.exit(TOLD_TO_DIE)
         elif self._engine.break_off() if isinstance(order, Break) else self._engine.overdue(order.id, order.item):
-            # A signal, not just an exception: it also ends a sleep or a wait of the main thread.
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            self._interrupt(LATE)
+
+    def _interrupt(self, again: float) -> None:
+        # A signal, not just an exception: it also ends a sleep or a wait of the main thread. But not one that begins in
+        # this moment, when Python has looked for signals the last time: so it is sent until it has been heeded.
+        self._engine.signals += 1
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        self._insist_at, self._insist_again = monotonic() + again, again * 2

@@ -21,6 +21,7 @@ import pytest
 
 from parpool import TaskTimeout, __version__
 from parpool import status as codes
+from parpool.engine.verbs import execute
 from parpool.net.sockets import Context, Poller, Router, have_ipc
 from parpool.shm.recorder import Recording
 from parpool.wire import messages
@@ -494,6 +495,25 @@ def test_interrupts_that_come_too_late(host: FakeHost) -> None:
         host.order(Interrupt(id, 0))
     host.send(*(host.call(id, abs, -id) for id in range(1000, 1100)))
     assert len(host.values(100)) == 100
+
+
+def test_an_interrupt_that_is_lost_is_sent_again(host: FakeHost, tmp_path: Path) -> None:
+    """As by a sleep that begins when Python has just looked for signals. Here the first one does nothing."""
+    code = (
+        "import signal, time\n"
+        "before = signal.getsignal(signal.SIGINT)\n"
+        "signal.signal(signal.SIGINT, lambda *args: signal.signal(signal.SIGINT, before))\n"
+        f"open({str(tmp_path / 'deaf')!r}, 'w').close()\n"
+        "time.sleep(20)\n"
+    )
+    host.send(host.call(1, execute, code), host.call(2, abs, -2))
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "deaf").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    host.order(Interrupt(1, 0))
+    first, second = host.outcomes(2)
+    assert first.status == codes.OVERTIME and value_of(second) == 2
 
 
 def test_a_task_that_swallows_the_interrupt_goes_on(host: FakeHost) -> None:
