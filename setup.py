@@ -15,6 +15,7 @@ EXTRAS = {
     "numpy": ["numpy>=1.23", "threadpoolctl>=3.1"],
     "dill": ["dill>=0.3.6"],
     "ipython": ["ipython>=8"],
+    "joblib": ["joblib>=1.4", "threadpoolctl>=3.1"],
     "db": ["sqlalchemy>=2"],
     "postgresql": ["sqlalchemy>=2", "psycopg[binary]>=3.1"],
 }

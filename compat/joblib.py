@@ -180,6 +180,10 @@ class ParpoolBackend(ParallelBackendBase):  # type: ignore[misc]
             jobs.pop(number, None)
         return job
 
+    def apply_async(self, func: Any, callback: Callable[[Any], object] | None = None) -> AsyncResult:
+        """:meth:`submit`, by the name that joblib had for it before 1.5."""
+        return self.submit(func, callback)
+
     def retrieve_result_callback(self, out: Any) -> Any:
         """The values of a batch; raises what one of its calls has raised."""
         if isinstance(out, BaseException):
