@@ -90,6 +90,7 @@ class Engine:
         verbs.forget = self.namespace.forget
         remarks.remember()
         if self._mail.lasting:
+            self._mail.wake_by_signals()
             signal.signal(signal.SIGTERM, lambda signum, frame: self.end_by_signal(signum))
         self._runner = Runner(self.namespace, self._recorder, self, settings)
         self._warden = Warden(self, self._mail, settings)

@@ -5,10 +5,13 @@ All of it is used under the engine's wire lock, but for :meth:`Mail.noted`.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 from ..net import lane
 from ..net.heart import Heart
+from ..net.signals import drain, woken_by_signals
 from ..net.sockets import Context, Dealer, Monitor, Poller
 from ..options import EngineSettings
 from ..wire.messages import done_header
@@ -39,6 +42,8 @@ class Mail:
             self._heart = Heart(settings.heart, uid, host_key=host_key, keys=keys)
         self._lane: lane.Lane | None = None
         self.by_lane = False  #: may the next message take the lane?
+        self._closing = ExitStack()
+        self._signals: socket.socket | None = None  #: readable when one has come
         self._poller = Poller()
         self._poller.add(self._work)
         self._join()
@@ -48,6 +53,11 @@ class Mail:
             self._lane = lane.join(self._settings.lane, self._settings.uid)
             if self._lane is not None:
                 self._poller.add(self._lane.fd)
+
+    def wake_by_signals(self) -> None:
+        """Have a signal end the wait in :meth:`receive`, also one that comes as that begins. (Called in the main thread.)"""
+        self._signals = self._closing.enter_context(woken_by_signals())
+        self._poller.add(self._signals.fileno())
 
     def send_outcomes(self, count: int, outcomes: bytes, frames: Sequence[bytes] = ()) -> None:
         """Send outcomes, encoded one behind the other."""
@@ -80,15 +90,17 @@ class Mail:
     def receive(self, take_in: Callable[[list[bytes]], None], wait: bool) -> bool:
         """Have what has come taken in, after a wait for it unless told not to; was there anything?"""
         near, came = self._lane, False
-        if near is None:
+        if near is None and self._signals is None:
             frames = self._work.receive(wait)
         else:
             if wait:
                 ready = self._poller.poll(None)
-                if len(ready) == 1 and ready[0][0] == near.fd:  # as most often: no look at the other one
+                if near is not None and len(ready) == 1 and ready[0][0] == near.fd:  # as most often
                     return self._take_from_lane(near, take_in)
+                if self._signals is not None and len(ready) == 1 and ready[0][0] == self._signals.fileno():
+                    drain(self._signals)  # the handlers have run
             frames = self._work.receive(wait=False)
-            while self._take_from_lane(near, take_in):  # it was sent before
+            while near is not None and self._take_from_lane(near, take_in):  # it was sent before
                 came = True
         if frames is not None:
             take_in(frames)
@@ -118,3 +130,4 @@ class Mail:
         if self._lane is not None:
             self._lane.close()
         self._context.close(LINGER)
+        self._closing.close()

@@ -34,6 +34,8 @@ BURST = 10_000  #: remarks that may go at once
 RATE = 1_000  #: that may go each second, for long
 TOLD = 1.0  #: seconds between two remarks on how many did not go
 
+OWN = frozenset({"parpool", "parpool.keys"})  #: the loggers that parpool itself logs by
+
 _ORIGINAL = logging.Logger.callHandlers
 _USUAL = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"})
 
@@ -119,7 +121,7 @@ class _Sender:
 def _call_handlers(logger: logging.Logger, record: logging.LogRecord) -> None:
     """In the place of ``Logger.callHandlers``."""
     task = output.NOBODY if _sender is None else _sender.capture.catching()
-    if _sender is None or task < 0 or record.name.partition(".")[0] == "parpool":  # the engine's own log
+    if _sender is None or task < 0 or record.name in OWN:
         _ORIGINAL(logger, record)
         return
     printed = False

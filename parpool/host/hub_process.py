@@ -22,6 +22,7 @@ from ..hub.open import open_store
 from ..hub.records import Store
 from ..net import deaths
 from ..net.address import Connection, ControllerLock, hub_folder, new_keys, write, write_private
+from ..net.signals import drain, woken_by_signals
 from ..net.sockets import Context, Poller, Router
 from ..net.wake import Wake
 from ..options import HubSettings
@@ -29,7 +30,6 @@ from ..shm.session import Session
 from ..wire.messages import PROTOCOL, MalformedFrame, Outcome, encode
 from ..wire.notes import Ended, Named, Note, Notes, Submitted, Told, Written, Wrote, to_hub
 from .awaited import Awaited
-from .outside import drain, woken_by_signals
 
 log = logging.getLogger("parpool")
 

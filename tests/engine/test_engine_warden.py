@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from fake_controller import ENGINE, FakeController, call, values
+from other_threads import can_signal, signal_another
 
 from parpool.engine.warden import ORPHANED, REFUSED_KEY, TOLD_TO_DIE
 from parpool.net.sockets import Context, have_ipc, keypair
@@ -297,6 +298,13 @@ def test_it_ends_by_a_signal(controller: FakeController, number: signal.Signals,
     assert controller.status() == 0
     if not busy:
         assert controller.hears(Farewell) == Farewell(b"")
+
+
+@can_signal
+def test_it_ends_by_a_signal_that_another_thread_gets(controller: FakeController) -> None:
+    """Or that comes as the main thread falls asleep: for that it is the same."""
+    signal_another(controller.engine.pid, signal.SIGTERM)
+    assert controller.status() == 0
 
 
 LOST = """
