@@ -14,9 +14,9 @@ a shell is kept there, in its :class:`Prompt`. Only this module needs IPython, a
 
 from __future__ import annotations
 
-import ast
 import re
-from dataclasses import dataclass, replace
+import sys
+from dataclasses import replace
 from keyword import iskeyword
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +24,22 @@ from IPython.core.error import UsageError
 from IPython.core.magic import no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 
-from .client.live import follow
+from .client.live import Following
 from .completing import RemoteCompletion
-from .errors import NoEngines
+from .magic_options import (
+    BAR,
+    LIVE,
+    NOT_LIVE,
+    NOT_WAITING,
+    SIGNAL,
+    SORTED,
+    TARGETS,
+    TELLING,
+    WAITING,
+    Configured,
+    chosen,
+    split,
+)
 from .tracebacks import showing
 
 if TYPE_CHECKING:
@@ -160,39 +173,6 @@ _HELP = re.compile(r"(?P<before>\s*%px(?P<suffix>\w*)\s(?:.*\s)?)(?P<name>[^\s?]
 
 # The magics -----------------------------------------------------------------------------------------
 
-_WAITING = argument("--block", action="store_const", const=True, help="wait, and show what comes of it")
-_NOT_WAITING = argument("--noblock", "-a", dest="block", action="store_const", const=False, help="give an AsyncResult")
-_TARGETS = argument("--targets", "-t", help="the engines: 0, -1, 0,2, ::2 or all, of those that serve now")
-_TELLING = argument("--verbose", "-v", action="store_const", const=True, help="tell where code is run")
-_LIVE = argument("--stream", action="store_const", const=True, help="while it waits, show what is printed as it comes")
-_NOT_LIVE = argument("--no-stream", dest="stream", action="store_const", const=False, help="show it at the end")
-_BAR = argument("--progress-after", type=float, metavar="SECONDS", help="with a bar, when it takes longer; -1: without")
-_GROUPS = ("engine", "type", "order")
-_SORTED = argument("--group-outputs", "--group", choices=_GROUPS, help="what is shown together at the end")
-
-#: What may stand between %px and its code. Code that begins like that would be pointless.
-_OPTION = re.compile(
-    r"--(?:(?:targets|out|progress-after|group-outputs|group)(?:=|\s+)\S+"
-    r"|block|noblock|verbose|local|stream|no-stream)(?:\s+|$)"
-)
-#: And what may where the line would not be Python with it: -t[0] is, and -t 0 is not.
-_SHORT = re.compile(r"-(?:[to]\s*\S+|[va])(?:\s+|$)|--[a-zA-Z][\w-]*(?:=\S*|\s+|$)")
-
-
-@dataclass
-class Configured:
-    """How what comes of code is told, where it is not said otherwise."""
-
-    verbose: bool = False
-    stream: bool = True
-    progress_after: float = -1.0
-    group_outputs: str = "engine"
-
-    def with_those(self, given: Any) -> Configured:
-        """The same, but for what options have said."""
-        said = {name: value for name in vars(self) if (value := getattr(given, name, None)) is not None}
-        return replace(self, **said)
-
 
 class Magics:
     """The magics of one suffix, and the view whose engines they use."""
@@ -203,6 +183,7 @@ class Magics:
         self.last: AsyncResult | None = None  #: of the last code
         self._prompt = prompt
         self._targets: str | None = None  #: instead of the view's own
+        self._where: Any = None  #: of the last code
         self._configured = Configured()
 
     def serve(self, view: DirectView) -> None:
@@ -222,14 +203,15 @@ class Magics:
 
     @no_var_expand  # {x} and $x in code are none of IPython's business
     @magic_arguments()
-    @_WAITING
-    @_NOT_WAITING
-    @_TARGETS
-    @_TELLING
-    @_LIVE
-    @_NOT_LIVE
-    @_BAR
-    @_SORTED
+    @WAITING
+    @NOT_WAITING
+    @TARGETS
+    @TELLING
+    @LIVE
+    @NOT_LIVE
+    @BAR
+    @SORTED
+    @SIGNAL
     @argument("--out", "-o", metavar="NAME", help="bind the AsyncResult to this name, here")
     @argument("--local", action="store_true", help="run the code here as well")
     def px(self, line: str, cell: str | None = None) -> AsyncResult | None:
@@ -238,19 +220,19 @@ class Magics:
         Whether it waits is the view's ``block``, unless an option says otherwise. It then shows what the engines print,
         as it comes, and the value of a last expression, and raises what was raised; else it gives an AsyncResult.
         """
-        options, code = _split(line) if cell is None else (line, cell)
+        options, code = split(line) if cell is None else (line, cell)
         given = parse_argstring(self.px, options)
         view = self._active("px")
         if not code.strip():
             raise UsageError(f"%px{self.suffix} takes code: %px{self.suffix} x = 1")
         if given.out is not None and (not given.out.isidentifier() or iskeyword(given.out)):
             raise UsageError(f"--out takes a name, not {given.out!r}")
-        targets = _chosen(view, self._targets if given.targets is None else given.targets)
+        targets = chosen(view, self._targets if given.targets is None else given.targets)
         how = self._configured.with_those(given)
         if how.verbose:
             print(f"Executing command on Controller\nengines: {view.targets if targets is None else targets}")
         result: AsyncResult = view.execute(code, targets=targets, block=False)
-        self.last = result
+        self.last, self._where = result, view.targets if targets is None else targets
         if given.out is not None:
             self._prompt.shell.user_ns[given.out] = result
         if given.local:  # while the engines are at it
@@ -278,7 +260,7 @@ class Magics:
 
     @no_var_expand
     @magic_arguments()
-    @_SORTED
+    @SORTED
     def pxresult(self, line: str) -> None:
         """Wait for the last code of %px, %%px or %autopx, and show what came of it as %px does that waits."""
         given = parse_argstring(self.pxresult, line)
@@ -289,14 +271,15 @@ class Magics:
 
     @no_var_expand
     @magic_arguments()
-    @_WAITING
-    @_NOT_WAITING
-    @_TARGETS
-    @_TELLING
-    @_LIVE
-    @_NOT_LIVE
-    @_BAR
-    @_SORTED
+    @WAITING
+    @NOT_WAITING
+    @TARGETS
+    @TELLING
+    @LIVE
+    @NOT_LIVE
+    @BAR
+    @SORTED
+    @SIGNAL
     @argument("--quiet", dest="verbose", action="store_const", const=False, help="do not tell where code is run")
     def pxconfig(self, line: str) -> None:
         """Set what %px, %%px and %autopx do where they are not told; without options, show it.
@@ -306,7 +289,7 @@ class Magics:
         """
         given = parse_argstring(self.pxconfig, line)
         view = self._active("pxconfig")
-        _chosen(view, given.targets)  # raises what is wrong with it
+        chosen(view, given.targets)  # raises what is wrong with it
         if given.block is not None:
             view.block = given.block
         if given.targets is not None:
@@ -334,54 +317,29 @@ class Magics:
             self._prompt.here = False
 
     def _show(self, result: AsyncResult, how: Configured) -> None:
-        after = None if how.progress_after < 0 else how.progress_after
-        try:
-            if how.stream:
-                follow(result, after)
-            else:
-                result.wait(after)
-                if not result.ready():
-                    result.wait_interactive()
-        except KeyboardInterrupt:
+        following = Following(result) if how.stream else None
+        if how.signal_on_interrupt != "0" and not _waited(result, following, how):
+            print("Received Keyboard Interrupt. Sending signal SIGINT to engines...", file=sys.stderr)
+            self._active("px").client.interrupt(self._where)
+        if not _waited(result, following, how):
             # Another one, without the frames below: they are of no interest here.
             raise KeyboardInterrupt(
                 f"the engines go on: %pxresult{self.suffix} waits for them again, interrupt() of the client stops them"
-            ) from None
+            )
         result.display_outputs(how.group_outputs, result_only=how.stream)
         result.get()  # raises what was raised
 
 
-def _split(line: str) -> tuple[str, str]:
-    """The options of a line, and the code that follows."""
-    end = 0
-    while option := _OPTION.match(line, end) or (None if _is_python(line[end:]) else _SHORT.match(line, end)):
-        end = option.end()
-    return line[:end], line[end:]
-
-
-def _is_python(code: str) -> bool:
+def _waited(result: AsyncResult, following: Following | None, how: Configured) -> bool:
+    """Wait for a result; False where Ctrl-C has ended the wait."""
+    after = None if how.progress_after < 0 else how.progress_after
     try:
-        ast.parse(code.strip())
-    except (SyntaxError, ValueError):
+        if following is not None:
+            following.wait(after)
+        else:
+            result.wait(after)
+            if not result.ready():
+                result.wait_interactive()
+    except KeyboardInterrupt:
         return False
     return True
-
-
-def _chosen(view: DirectView, targets: str | None) -> Any:
-    """The targets that a word names; None for those of the view."""
-    if targets is None:
-        return None
-    word = targets.strip("[]()").rstrip(",")
-    try:
-        if word == "all":
-            return "all"
-        if ":" in word:
-            engines = view.client.normal(slice(*(int(each) if each else None for each in word.split(":"))))
-        else:
-            ids = [int(each) for each in word.split(",")]
-            engines = view.client.normal(ids[0] if word == targets and len(ids) == 1 else ids)
-    except (IndexError, NoEngines) as error:
-        raise UsageError(f"--targets {targets}: {error}") from None
-    except (TypeError, ValueError):
-        raise UsageError(f"--targets takes 0, -1, 0,2, ::2 or all, without spaces, not {targets!r}") from None
-    return list(engines) if isinstance(engines, tuple) else engines

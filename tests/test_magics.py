@@ -455,7 +455,7 @@ def test_suffixes_that_are_none(shell: Any, view: DirectView, suffix: Any) -> No
 
 
 def test_pxconfig(px: Callable[[str], Answer], view: DirectView) -> None:
-    others = "stream=True, progress_after=-1.0, group_outputs=engine"
+    others = "stream=True, progress_after=-1.0, group_outputs=engine, signal_on_interrupt=0"
     assert px("%pxconfig").out == f"%px: <DirectView [0,1]>, targets=[0, 1], block=True, verbose=False, {others}\n"
     assert px("%pxconfig --targets -1 --noblock --verbose").out == ""
     assert px("%pxconfig").out == f"%px: <DirectView [0,1]>, targets=-1, block=False, verbose=True, {others}\n"

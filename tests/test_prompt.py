@@ -144,6 +144,19 @@ def test_ctrl_c_ends_the_wait_and_not_the_engines(terminal: Terminal, sleep: str
     assert "Out[0:3]: 7" in terminal.type("%px 7")
 
 
+def test_ctrl_c_that_interrupts_the_engines(terminal: Terminal) -> None:
+    terminal.type("%pxconfig --signal-on-interrupt SIGINT")
+    terminal.child.sendline("%px import time; print('asl' + 'eep'); time.sleep(600)")
+    for _ in range(2):
+        terminal.until(r"\[stdout:\d\] asleep")
+    terminal.child.sendintr()
+    terminal.until("Received Keyboard Interrupt. Sending signal SIGINT to engines...")
+    shown = terminal.prompt()
+    assert "[0:execute]" in shown and "[1:execute]" in shown and "time.sleep(600)" in shown
+    assert "asleep" not in shown and "engine.py" not in shown
+    assert "Out[0:2]: 7" in terminal.type("%px 7")
+
+
 def test_autopx_goes_on_after_errors(terminal: Terminal) -> None:
     assert "Auto Parallel Enabled\nType %autopx to disable" in terminal.type("%autopx")
     assert "Out[1:1]: 'typed'" in terminal.type("x = 'typed'; x")

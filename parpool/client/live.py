@@ -41,7 +41,6 @@ class Lines:
         target = sys.stdout if stream == 1 else sys.stderr
         if not self._at_start and self._last is not None and self._last != (engine, stream):
             self.end()
-            self._broken.add(self._last)
         if (engine, stream) in self._broken:
             self._broken.remove((engine, stream))
             text = text.removeprefix("\n")  # that line was ended above
@@ -58,6 +57,7 @@ class Lines:
             stream.write("\n")
             stream.flush()
             self._at_start = True
+            self._broken.add(self._last)
 
 
 class Streaming:
@@ -115,43 +115,51 @@ class Piece:
         self._action()
 
 
-def follow(result: AsyncResult, progress_after: float | None = None) -> None:
-    """Wait for a result, and show in this thread what its tasks print meanwhile.
+class Following:
+    """Shows in the thread that waits for a result what its tasks print meanwhile.
 
-    After ``progress_after`` seconds there is a bar, too. (In this thread, as a notebook shows what others print in the
-    cell that has started them, if at all.)
+    (In that thread, as a notebook shows what others print in the cell that has started them, if at all.)
     """
-    news: SimpleQueue[Callable[[], list[tuple[int, str, int]]] | None] = SimpleQueue()
-    lines = Lines(lambda engine, stream: f"[{'stdout' if stream == 1 else 'stderr'}:{who(engine)}] ")
-    sinks: list[tuple[Any, Any]] = []
-    deadline = None if progress_after is None else monotonic() + progress_after
-    bar: Any = None
-    try:
-        for part in result._parts():
-            sink = partial(news.put, _rest_of(part))
-            sinks.append((part, sink))
-            _attach(part, sink)
-            sink()
-        result.add_done_callback(lambda ended: news.put(None))
-        while True:
-            try:
-                more = news.get(timeout=None if deadline is None else max(0.0, deadline - monotonic()))
-            except Empty:
-                bar = progress_bar(len(result)) if bar is None else bar
+
+    def __init__(self, result: AsyncResult) -> None:
+        self._result = result
+        self._lines = Lines(lambda engine, stream: f"[{'stdout' if stream == 1 else 'stderr'}:{who(engine)}] ")
+        self._rests = [(part, _rest_of(part)) for part in result._parts()]
+
+    def wait(self, progress_after: float | None = None) -> None:
+        """Wait for the result; after ``progress_after`` seconds with a bar. Where it is cut short, it can go on."""
+        result = self._result
+        news: SimpleQueue[Callable[[], list[tuple[int, str, int]]] | None] = SimpleQueue()
+        lines = self._lines
+        sinks: list[tuple[Any, Any]] = []
+        deadline = None if progress_after is None else monotonic() + progress_after
+        bar: Any = None
+        try:
+            for part, rest in self._rests:
+                sink = partial(news.put, rest)
+                sinks.append((part, sink))
+                _attach(part, sink)
+                sink()
+            result.add_done_callback(lambda ended: news.put(None))
+            while True:
+                try:
+                    more = news.get(timeout=None if deadline is None else max(0.0, deadline - monotonic()))
+                except Empty:
+                    bar = progress_bar(len(result)) if bar is None else bar
+                    bar.update(result.progress - bar.n)
+                    deadline = monotonic() + INTERVAL
+                    continue
+                if more is None:
+                    break
+                for stream, text, engine in more():
+                    lines.write(engine, stream, text)
+        finally:
+            for part, sink in sinks:
+                part._sinks.remove(sink)
+            if bar is not None:
                 bar.update(result.progress - bar.n)
-                deadline = monotonic() + INTERVAL
-                continue
-            if more is None:
-                break
-            for stream, text, engine in more():
-                lines.write(engine, stream, text)
-    finally:
-        for part, sink in sinks:
-            part._sinks.remove(sink)
-        if bar is not None:
-            bar.update(result.progress - bar.n)
-            bar.close()
-        lines.end()
+                bar.close()
+            lines.end()
 
 
 def _attach(part: Any, sink: Callable[[], object]) -> None:

@@ -205,6 +205,12 @@ class Shell(InteractiveShell):
         error = (exc_tuple or sys.exc_info())[1]
         if isinstance(error, NameError):
             self.explain(error)
+        chain: dict[int, BaseException] = {}
+        each = error
+        while each is not None and id(each) not in chain:
+            chain[id(each)] = each
+            _end_where_it_was_interrupted(each.__traceback__)
+            each = each.__context__
         # Of groups, IPython would print what Python says. That is said anyway where it says nothing.
         if not isinstance(error, _GROUP) or not self._is_new(error):
             super().showtraceback(exc_tuple, *args, **options)
@@ -258,6 +264,17 @@ class Shell(InteractiveShell):
             raise subprocess.CalledProcessError(command.returncode, cmd)
 
     system = system_piped
+
+
+def _end_where_it_was_interrupted(trace: Any) -> None:
+    """Leave out the engine's own frames at the end of a traceback: those of the handler of a signal."""
+    last = trace
+    while trace is not None:
+        if not trace.tb_frame.f_globals.get("__name__", "").startswith("parpool.engine."):
+            last = trace
+        trace = trace.tb_next
+    if last is not None:
+        last.tb_next = None
 
 
 def _bundle(data: dict[str, Any]) -> dict[str, Any]:
