@@ -77,10 +77,10 @@ class Mail:
         """
         first, last, kept = (1, 0, []) if self._outbox is None else self._outbox.snapshot()
         self.by_lane = False
+        self._join()  # before: by its lane a controller knows that an engine is near, and what to do for those
         self._work.send(hello(first, last))
         for header, frames in kept:
             self._work.send(header, frames)
-        self._join()
 
     def noted(self, number: int) -> None:
         """The outcomes in the messages up to this number have arrived. (Any thread.)"""
