@@ -19,7 +19,7 @@ sys.path.append(str(Path(__file__).parents[1] / "launch"))  # for its browser
 def pool() -> Iterator[Pool]:
     """One of two engines."""
     with Pool(2) as made:
-        assert len(made.client) == 2
+        assert made.client.wait_for_engines(2, 20)
         made.map_async(abs, [-1] * 8, 1, callback=lambda value: None).get()
         with pytest.raises(TaskTimeout):
             made.map(time.sleep, [5, 5], 1, task_timeout=0.05)

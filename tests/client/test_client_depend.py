@@ -100,7 +100,7 @@ class Tool:
 @pytest.fixture(scope="module")
 def pool() -> Iterator[Pool]:
     with Pool(2) as made:
-        assert len(made.client) == 2  # its threads and sockets are no test's leftover
+        assert made.client.wait_for_engines(2, 20)  # its threads and sockets are no test's leftover
         made.map(abs, [-1] * 8, 1)
         yield made
     made.join()

@@ -198,7 +198,7 @@ def test_a_limit_met_later(how: str) -> None:
         while len(pool.client) < 2 and time.monotonic() < deadline:
             pool.apply_async(abs, (-1,)).get(10)
             time.sleep(0.02)
-        assert len(pool.client) == 2
+        assert pool.client.wait_for_engines(2, 20)
     pool.join()
 
 

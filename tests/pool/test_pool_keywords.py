@@ -18,7 +18,7 @@ from parpool import Pool, TaskTimeout
 @pytest.fixture(scope="module")
 def pool() -> Iterator[Pool]:
     with Pool(2) as made:
-        assert len(made.client) == 2  # its threads and sockets are no test's leftover
+        assert made.client.wait_for_engines(2, 20)  # its threads and sockets are no test's leftover
         made.map_async(abs, [-1] * 8, 1, callback=lambda value: None).get()
         with pytest.raises(TaskTimeout):
             made.map(time.sleep, [5, 5], 1, task_timeout=0.05)

@@ -39,7 +39,7 @@ def pool() -> Iterator[Pool]:
     with Pool(1) as made:
         # So that all that is started later on has been started.
         made.map_async(abs, [-1], callback=lambda value: None).get()
-        assert len(made.client) == 1
+        assert made.client.wait_for_engines(1, 20)
         yield made
     made.join()
 
