@@ -87,7 +87,8 @@ def check_imports(from_checkout: bool, cwd: Path) -> None:
 
 def check_plugin(cwd: Path) -> None:
     """End with a message unless pytest finds our plugin without being told."""
-    fixtures = python("-m", "pytest", "--fixtures", "-p", "no:cacheprovider", cwd=cwd)
+    # Without files of pytest's own beside the modules: pip would leave them behind, in a folder that hides what comes next.
+    fixtures = python("-B", "-m", "pytest", "--fixtures", "-p", "no:cacheprovider", cwd=cwd)
     if missing := [name for name in ("parpool_pool", "parpool_cluster") if f"\n{name} " not in fixtures]:
         sys.exit(f"pytest does not know {' and '.join(missing)}")
 
