@@ -59,6 +59,12 @@ def pytest_configure(config: pytest.Config) -> None:
 #: project's own files, and not about what an interpreter does.
 ONCE = (
     "benchmarks",
+    "cli/test_cli_processes.py",
+    "client/test_client_arrays.py",
+    "client/test_client_fetched.py",
+    "client/test_client_guest.py",
+    "client/test_client_mounts.py",
+    "client/test_client_near.py",
     "client/test_client_notebook_page.py",
     "cluster",
     "compat/test_compat_ipyparallel_shells.py",
