@@ -29,6 +29,15 @@ SIGNAL = argument("--signal-on-interrupt", choices=("SIGINT", "0"), help="what C
 _GROUPS = ("engine", "type", "order")
 SORTED = argument("--group-outputs", "--group", choices=_GROUPS, help="what is shown together at the end")
 
+
+def how_to_run(magic: Any) -> Any:
+    """Give a magic the options for where code is run, and how what comes of it is told: a decorator."""
+    # The last first, as decorators are applied.
+    for option in (SIGNAL, SORTED, BAR, NOT_LIVE, LIVE, TELLING, TARGETS, NOT_WAITING, WAITING):
+        magic = option(magic)
+    return magic
+
+
 #: What may stand between %px and its code. Code that begins like that would be pointless.
 _OPTION = re.compile(
     r"--(?:(?:targets|out|progress-after|group-outputs|group|signal-on-interrupt)(?:=|\s+)\S+"

@@ -26,20 +26,7 @@ from IPython.core.magic_arguments import argument, magic_arguments, parse_argstr
 
 from .client.live import Following
 from .completing import RemoteCompletion
-from .magic_options import (
-    BAR,
-    LIVE,
-    NOT_LIVE,
-    NOT_WAITING,
-    SIGNAL,
-    SORTED,
-    TARGETS,
-    TELLING,
-    WAITING,
-    Configured,
-    chosen,
-    split,
-)
+from .magic_options import SORTED, Configured, chosen, how_to_run, split
 from .tracebacks import showing
 
 if TYPE_CHECKING:
@@ -203,15 +190,7 @@ class Magics:
 
     @no_var_expand  # {x} and $x in code are none of IPython's business
     @magic_arguments()
-    @WAITING
-    @NOT_WAITING
-    @TARGETS
-    @TELLING
-    @LIVE
-    @NOT_LIVE
-    @BAR
-    @SORTED
-    @SIGNAL
+    @how_to_run
     @argument("--out", "-o", metavar="NAME", help="bind the AsyncResult to this name, here")
     @argument("--local", action="store_true", help="run the code here as well")
     def px(self, line: str, cell: str | None = None) -> AsyncResult | None:
@@ -271,15 +250,7 @@ class Magics:
 
     @no_var_expand
     @magic_arguments()
-    @WAITING
-    @NOT_WAITING
-    @TARGETS
-    @TELLING
-    @LIVE
-    @NOT_LIVE
-    @BAR
-    @SORTED
-    @SIGNAL
+    @how_to_run
     @argument("--quiet", dest="verbose", action="store_const", const=False, help="do not tell where code is run")
     def pxconfig(self, line: str) -> None:
         """Set what %px, %%px and %autopx do where they are not told; without options, show it.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.effects import Ending
 from ..core.state import ENDED, Task
-from ..hub.records import PENDING
+from ..hub.records import PENDING, number_of
 from ..status import ABORTED, OK
 from ..wire.requests import Definition
 from .holdings import from_words
@@ -69,7 +69,7 @@ class LeftBehind:
         def found(records: list[dict[str, Any]]) -> None:
             if self._several:  # what is pending may be with others
                 here = self._held.get(number, {})
-                records = [each for each in records if _number(each) in here]
+                records = [each for each in records if number_of(each["msg_id"]) in here]
             if not records:
                 self._controller.journal.back(number)
                 return
@@ -110,7 +110,7 @@ class LeftBehind:
                     setattr(task, field, each[field])
             if each["targets"] is not None:
                 task.targets = frozenset(each["targets"])
-            if id != (whole := _number(each)):
+            if id != (whole := number_of(each["msg_id"])):
                 task.part_of = whole
             ended = {outcome["item"] for outcome in record["result"]}
             if items is not None:
@@ -127,13 +127,9 @@ class LeftBehind:
     ) -> Iterator[tuple[int, dict[str, Any], frozenset[int] | None]]:
         """What of these is to go on here: by which ids, and which items."""
         for each in requests:
-            known_as = _number(each)
+            known_as = number_of(each["msg_id"])
             if not self._several:
                 yield known_as, each, None
                 continue
             for id, _, items in self._held.get(number, {}).get(known_as, ()):
                 yield id, each, items
-
-
-def _number(request: dict[str, Any]) -> int:
-    return int(request["msg_id"].rpartition("_")[2])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__
 from ..core.lots import Rests
 from ..core.state import ENDED, Task
-from ..hub.records import PENDING
+from ..hub.records import PENDING, number_of
 from ..wire.requests import SHIFT, Definition
 from .doors import Door
 from .left import BACK
@@ -55,7 +55,7 @@ class Questions:
         """Tell the records of tasks when all have ended: those that the store takes for pending must be waited for."""
         ids = [str(id) for id in about["ids"]]
         watcher = self._controller.watcher
-        wait = watcher.wait_for({_number(id): id for id in ids})
+        wait = watcher.wait_for({number_of(id): id for id in ids})
         wait.then = lambda: self._ask_store("records", {"ids": ids}, reply)
 
         def told(value: Any, error: str | None = None) -> None:
@@ -140,14 +140,14 @@ class Questions:
 
         def told(value: Any, error: str | None = None) -> None:
             records = [] if error else value
-            names = [each["msg_id"] for each in records if each["items"] > 1 or not alive(_number(each["msg_id"]))]
+            names = [each["msg_id"] for each in records if each["items"] > 1 or not alive(number_of(each["msg_id"]))]
             if names:
                 self._ask_store("records", {"ids": names}, end)
 
         def end(value: Any, error: str | None = None) -> None:
             for name, record in (value or {}).items():
                 ended = {outcome["item"] for outcome in record["result"]}
-                ranges = alive(number := _number(name))
+                ranges = alive(number := number_of(name))
                 items = [item for item in range(record["count"]) if item not in ended]
                 items = [item for item in items if not any(first <= item < end for first, end in ranges)]
                 watcher.end_unheard(Task(number, door=door, count=record["count"], state=ENDED), items)
@@ -196,10 +196,6 @@ class Questions:
             "malformed": {"clients": clients.malformed, "engines": station.malformed, "keys": station.ports.refused()},
             "journal": controller.journal.failed,
         }
-
-
-def _number(name: str) -> int:
-    return int(name.rpartition("_")[2])
 
 
 def _ints(given: Iterable[Any]) -> list[int]:

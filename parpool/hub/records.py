@@ -18,6 +18,12 @@ from .. import status as codes
 from ..core.effects import Ending, Report
 from ..core.state import Dependency, Task
 
+
+def number_of(msg_id: str) -> int:
+    """The number by which a scheduler knows a task, of its name."""
+    return int(msg_id.rpartition("_")[2])
+
+
 KEYS = (
     "msg_id",
     "client",  # uuid of the client that submitted it
