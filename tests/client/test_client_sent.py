@@ -9,21 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sharing import pool
 
 import parpool
 from parpool.shm import files
 
 numpy = pytest.importorskip("numpy")
 
+__all__ = ["pool"]
+
 N = 100_000
-
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[parpool.Pool]:
-    with parpool.Pool(2) as made:
-        made.client[:].apply_sync(os.getpid)  # both are there
-        yield made
-    made.join()
 
 
 def wait_for(path: Path) -> None:

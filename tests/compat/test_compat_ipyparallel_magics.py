@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,16 +15,13 @@ pytest.importorskip("IPython")
 import parpool.compat.ipyparallel as ipp
 import shells
 from rows import PATIENCE, Gate
+from shells import shell
 
 import parpool
 
+__all__ = ["shell"]
+
 Typed = Callable[[str], str]
-
-
-@pytest.fixture
-def shell(tmp_path: Path) -> Iterator[Any]:
-    with shells.prompt(tmp_path) as made:
-        yield made
 
 
 @pytest.fixture

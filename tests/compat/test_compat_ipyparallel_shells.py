@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +12,11 @@ pytest.importorskip("IPython")
 
 import parpool.compat.ipyparallel as ipp
 import shells
+from shells import shell
 
 import parpool
+
+__all__ = ["shell"]
 
 PRINTING = "print('o')\ndisplay('d1')\ndisplay('d2')\n'v'"
 
@@ -26,12 +28,6 @@ def engines() -> Iterator[parpool.Client]:
         pool.client[:].apply_sync(abs, -1)
         yield pool.client
     pool.join()
-
-
-@pytest.fixture
-def shell(tmp_path: Path) -> Iterator[Any]:
-    with shells.prompt(tmp_path) as made:
-        yield made
 
 
 @pytest.fixture

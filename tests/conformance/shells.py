@@ -1,4 +1,4 @@
-"""A real IPython prompt in this process, and what it prints for what is typed."""
+"""A real IPython prompt in this process, and what it prints for what is typed. Import the fixture by its name."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from traitlets.config import Config
@@ -30,6 +31,12 @@ def prompt(folder: Path) -> Iterator[Any]:
         sys.modules["__main__"] = main
         for name in ("last_type", "last_value", "last_traceback", "last_exc"):  # they hold frames
             vars(sys).pop(name, None)
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Any]:
+    with prompt(tmp_path) as made:
+        yield made
 
 
 def typed(shell: Any, text: str) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,17 +13,14 @@ pytest.importorskip("IPython")
 import shells
 from parpool.compat.ipython1 import client
 from rows import Gate
+from shells import shell
 
 import parpool
 
+__all__ = ["shell"]
+
 ENGINES = 2
 Typed = Callable[[str], str]
-
-
-@pytest.fixture
-def shell(tmp_path: Path) -> Iterator[Any]:
-    with shells.prompt(tmp_path) as made:
-        yield made
 
 
 @pytest.fixture
