@@ -118,23 +118,13 @@ class Warden(threading.Thread):
             poller.add(monitor)
         idle = None if parent is not None or not self._host_pid else CHECK_PARENT
         while not self._ending:
-            wait = LATE if self._watching else idle
-            if self._look_at is not None:
-                left = max(0.0, self._look_at - monotonic())
-                wait = left if wait is None else min(wait, left)
-            if self._insist_at is not None:
-                left = max(0.0, self._insist_at - monotonic())
-                wait = left if wait is None else min(wait, left)
-            if (later := self.chore()) is not None:
-                wait = later if wait is None else min(wait, later)
-            if self._end_by is not None:
-                left = self._end_by - monotonic()
-                if left <= 0:
-                    self.exit(0)
-                wait = left if wait is None else min(wait, left)
-            if self._alone_since is not None:
-                left = self._patience()
-                wait = left if wait is None else min(wait, left)
+            now = monotonic()
+            if self._end_by is not None and self._end_by <= now:
+                self.exit(0)
+            due = (self._look_at, self._insist_at, self._end_by)
+            waits = [LATE if self._watching else idle, *(None if each is None else each - now for each in due)]
+            waits += [self.chore(), None if self._alone_since is None else self._patience()]
+            wait = min((max(0.0, each) for each in waits if each is not None), default=None)
             ready = dict(poller.poll(wait))
             for monitor in self._monitors:
                 if monitor.socket in ready:
