@@ -113,8 +113,7 @@ class Wire:
         try:
             if events & selectors.EVENT_READ:
                 data = end.socket.recv(PIECE)
-                if not data:
-                    raise ConnectionResetError
+                end.over = not data
                 end.peer.outgoing += data
                 self.seen += data
             if end.outgoing and events & selectors.EVENT_WRITE:
@@ -124,6 +123,9 @@ class Wire:
         except OSError:
             self._part(end)
             return
+        if any(each.over and not each.peer.outgoing for each in (end, end.peer)):
+            self._part(end)  # not before: what one has said last, the other is to hear
+            return
         self._watch(end)
         self._watch(end.peer)
 
@@ -131,7 +133,7 @@ class Wire:
         """Look for what this end can do now."""
         events = 0
         if self._state == WHOLE:
-            events = selectors.EVENT_READ if len(end.peer.outgoing) < MOST else 0
+            events = selectors.EVENT_READ if len(end.peer.outgoing) < MOST and not end.over else 0
             events |= selectors.EVENT_WRITE if end.outgoing else 0
         if events == end.events:
             return
@@ -176,5 +178,6 @@ class _End:
     def __init__(self, end: socket.socket) -> None:
         self.socket = end
         self.outgoing = bytearray()
+        self.over = False  #: it has said its last
         self.events = selectors.EVENT_READ  #: that are watched
         self.peer: _End
