@@ -13,13 +13,14 @@ MAX_FAILURES = 10  #: failed starts in a row, for each place
 class Staff:
     """Places for engines."""
 
-    __slots__ = ("places", "starting", "serving", "failures", "broken", "hiring")
+    __slots__ = ("places", "starting", "serving", "failures", "refused", "broken", "hiring")
 
     def __init__(self, places: int) -> None:
         self.places = places
         self.starting: set[str] = set()
         self.serving: set[str] = set()
         self.failures = 0  #: failed starts since one succeeded
+        self.refused = False  #: has one said that it could not serve, since one succeeded?
         self.broken = False
         self.hiring = True  #: False once the engines are to end for good
 
@@ -32,6 +33,7 @@ class Staff:
         self.starting.discard(uid)
         self.serving.add(uid)
         self.failures = 0
+        self.refused = False
 
     def ended(self, uid: str, *, failed: bool = False) -> None:
         """Its process ended; ``failed``: it said that it could not serve."""
@@ -43,6 +45,7 @@ class Staff:
         self.failures += 1
         if self.serving:
             return
+        self.refused = self.refused or failed
         most = 1 if failed else MAX_FAILURES
         if self.failures >= (MAX_FAILURES * self.places if self.starting else most):
             self.broken = True
@@ -51,6 +54,8 @@ class Staff:
         """How many engines should be started now."""
         if self.broken or not self.hiring or not self.places:
             return 0
+        if self.refused and self.starting:
+            return 0  # an initializer that has raised does so again, as a rule: see first how the others fare
         if self.failures >= MAX_FAILURES * self.places:
             return 0 if self.starting or self.serving else 1  # the last try: it breaks the staff, or begins anew
         return self.places - len(self.starting) - len(self.serving)

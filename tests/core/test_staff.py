@@ -38,6 +38,27 @@ def test_a_failing_initializer_breaks_the_staff_when_all_have_failed() -> None:
     assert (staff.broken, staff.vacancies()) == (True, 0)
 
 
+def test_an_initializer_that_fails_everywhere_is_tried_once_in_each_place() -> None:
+    staff = Staff(3)
+    first, second, third = hire(staff)
+    for name in (first, second):
+        staff.ended(name, failed=True)
+        assert (staff.broken, staff.vacancies()) == (False, 0), "the last of them may serve"
+    staff.ended(third, failed=True)
+    assert (staff.broken, staff.vacancies()) == (True, 0)
+
+
+def test_an_initializer_that_fails_here_and_there_has_more_tries() -> None:
+    staff = Staff(3)
+    first, second, third = hire(staff)
+    staff.ended(first, failed=True)
+    assert staff.vacancies() == 0
+    staff.ready(second)
+    assert staff.vacancies() == 1
+    staff.ended(third, failed=True)
+    assert (staff.broken, staff.vacancies()) == (False, 2)
+
+
 def test_engines_that_die_before_they_are_ready_break_it_after_a_few() -> None:
     staff = Staff(1)
     for n in range(MAX_FAILURES):
