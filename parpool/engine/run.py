@@ -23,7 +23,7 @@ from ..wire import envelope, serializers
 from ..wire.envelope import LARGE, Large, dumps_small
 from ..wire.failure import pack_failure, safe_repr
 from ..wire.messages import CALL, EACH, EACHSTAR, HOW, INLINE, MAP, SHARED, VIEW, Call, encode
-from ..wire.payload import NONE, packable
+from ..wire.payload import NONE, OURS, packable
 from .namespace import Missing, Namespace
 from .output import Capture
 
@@ -246,12 +246,15 @@ class Runner:
             try:
                 namespace, stream = self._namespace, call.payload
                 function = namespace.function(call.function)
-                if opened is None and envelope.is_envelope(stream):
+                # As most are: no envelope, and nothing in it goes by value.
+                plain = stream.__class__ is bytes and stream.find(OURS) < 0
+                if not plain and opened is None and envelope.is_envelope(stream):
                     # Once: what is missing may be found out in the middle of it.
                     opened = self._claim(stream)
                     self._taken = opened.place
                 if opened is None:
-                    namespace.prepare(stream)
+                    if not plain:
+                        namespace.prepare(stream)
                     argument = pickle.loads(stream)
                 else:
                     namespace.prepare(opened.stream)

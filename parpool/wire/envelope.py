@@ -104,20 +104,15 @@ def only_small(buffer: Any) -> bool:
 
 def dumps_small(value: object) -> bytes:
     """Plain pickle of what is small, as most is. Raises Large where :func:`pack` is needed."""
-    if not serializers.reducers or _is_plain(value):
+    if value.__class__ in PLAIN:
+        return pickle.dumps(value, PROTOCOL)
+    if not serializers.reducers:
         return pickle.dumps(value, PROTOCOL, buffer_callback=only_small)
     file = io.BytesIO()
     pickler = pickle.Pickler(file, PROTOCOL, buffer_callback=only_small)
     pickler.dispatch_table = {**copyreg.dispatch_table, **dict.fromkeys(serializers.reducers, _refuse)}
     pickler.dump(value)
     return file.getvalue()
-
-
-def _is_plain(value: Any) -> bool:
-    """Is it, or are these arguments, nothing that anybody could have a word on? It costs less to ask than to look."""
-    if value.__class__ is tuple and len(value) == 2 and value[0].__class__ is tuple:
-        return value[1].__class__ is dict and not value[1] and PLAIN.issuperset(map(type, value[0]))
-    return value.__class__ in PLAIN
 
 
 def _refuse(value: object) -> Any:

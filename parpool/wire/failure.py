@@ -8,7 +8,9 @@ cannot be opened here, a :class:`~parpool.errors.RemoteError` with its name and 
 
 from __future__ import annotations
 
+import os
 import pickle
+import re
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -29,6 +31,11 @@ class Failure(msgspec.Struct, array_like=True):
 
 #: gives the text of an exception's traceback where somebody knows better, as a shell does of the errors of its cells
 told: Callable[[BaseException], str | None] | None = None
+
+#: In the text of a traceback, also of a group's, a frame whose line of code does not follow.
+_BARE = re.compile(
+    r'^(?P<margin>[ |]*)  File "(?P<file>[^"\n]+)", line (?P<line>\d{1,9}), in .*\n(?!(?P=margin)    \S)', re.M
+)
 
 _decode = msgspec.msgpack.Decoder(Failure).decode
 
@@ -111,9 +118,25 @@ def unpack_failure(data: bytes, engine_id: int | None = None) -> BaseException:
 def read_failure(data: bytes) -> Failure:
     """What :func:`pack_failure` packed, not opened yet."""
     try:
-        return _decode(data)
+        failure = _decode(data)
+        failure.traceback = _with_lines(failure.traceback)
+        return failure
     except (msgspec.MsgspecError, UnicodeDecodeError) as odd:
         return Failure(b"", "Exception", f"the engine's account of its failure cannot be read: {odd}", "")
+
+
+def _with_lines(text: str) -> str:
+    """A traceback with the lines of code that only this process has: of a notebook's cells, of a prompt, of a script."""
+    if not _BARE.search(text):
+        return text
+    import linecache
+
+    def with_line(found: re.Match[str]) -> str:
+        known = found["file"] in linecache.cache or (os.path.isabs(found["file"]) and found["file"].endswith(".py"))
+        line = linecache.getline(found["file"], int(found["line"])).strip() if known else ""
+        return f"{found[0]}{found['margin']}    {line}\n" if line else found[0]
+
+    return _BARE.sub(with_line, text)
 
 
 def rebuild(pickled: bytes, text: str) -> BaseException | None:

@@ -116,12 +116,12 @@ class FunctionBook:
                 self._registered = registered()
                 self._known.clear()
             known = self._known.get(function)
-            if known is not None:
-                code = known.code
-                if code is None or (code is getattr(function, "__code__", None) and _unchanged(function, known)):
-                    return known.function
+            if known is not None and (known.code is None or _unchanged(function, known)):
+                return known.function
             described = self._describe(function)
-            self._remember(function, described)
+            # With a module that goes by value its data goes, too, which may be another with the next call.
+            if not (self._registered and names_one(described.blob)):
+                self._remember(function, described)
             return described
         return self._pickled(function)
 
@@ -265,9 +265,12 @@ def _referred(function: FunctionType) -> tuple[tuple[tuple[dict[str, Any], str, 
 
 
 def _unchanged(function: Any, known: _Known) -> bool:
-    if function.__defaults__ is not known.defaults or function.__kwdefaults__ is not known.kwdefaults:
+    _, code, defaults, kwdefaults, referred, missing = known
+    if function.__code__ is not code or function.__defaults__ is not defaults:
         return False
-    return _still(known.referred, known.missing, function.__globals__)
+    if function.__kwdefaults__ is not kwdefaults:
+        return False
+    return not (referred or missing) or _still(referred, missing, function.__globals__)
 
 
 def _still(referred: tuple[tuple[dict[str, Any], str, Any], ...], missing: frozenset[str], own: dict[str, Any]) -> bool:

@@ -10,6 +10,9 @@ PROTOCOL = 5
 NONE = pickle.dumps(None, PROTOCOL)
 NO_ARGUMENTS = pickle.dumps(((), {}), PROTOCOL)
 
+#: What is in the bytes of whatever is no plain pickle: in an envelope's mark, and where there is code by value.
+OURS = b"parpool"
+
 
 #: Types whose values cannot change, and hold nothing that could.
 PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None)})

@@ -199,7 +199,8 @@ def _entry(error: BaseException, method: str, engine: int | None) -> Entry:
     if type(cause).__name__ == "RemoteTraceback":
         traceback = str(cause).removeprefix('\n"""\n').removesuffix('"""')
     else:
-        traceback = traceback_of(error)
+        # What became of a task was found here, where it is asked for: those are no frames of the user's.
+        traceback = "" if isinstance(error, ParpoolError) and cause is None else traceback_of(error)
     engine_id = getattr(error, "engine_id", None) if isinstance(error, ParpoolError) else None
     info = {"engine_id": engine if engine_id is None else engine_id, "method": method}
     return type(error).__name__, text_of(error), traceback, info

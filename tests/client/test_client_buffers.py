@@ -6,6 +6,7 @@ import array
 import os
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,6 +52,29 @@ def test_what_has_buffers(pool: parpool.Pool, value: Any) -> None:
         assert type(back) is type(value) and bytes(back) == bytes(value)
         if type(back) is not bytes:
             back[0] = back[1]  # it can be written to
+
+
+WORDS: list[Any] = ["__main__", "parpool", b"parpool.wire.byvalue", MARK, MARK + b"x" * 300_000, "memmap" * 50_000]
+
+
+@pytest.mark.parametrize("value", WORDS, ids=lambda value: f"{type(value).__name__}-{len(value)}")
+def test_what_only_reads_like_what_goes_another_way(pool: parpool.Pool, value: Any) -> None:
+    assert pool.apply(echo, (value,)) == value and pool.apply(echo, (), {"a": value}) == value
+    assert pool.apply(echo, ([value, None, 2.5],)) == [value, None, 2.5]
+    assert pool.map(echo, [value, 1]) == [value, 1] and pool.client[:].apply_sync(echo, value) == [value, value]
+
+
+def length_at_the_second_try(data: bytes, path: str) -> int:
+    if not os.path.exists(path):
+        open(path, "w").close()
+        os._exit(1)
+    return len(data)
+
+
+def test_large_bytes_are_there_for_another_try(tmp_path: Path) -> None:
+    with parpool.Pool(1) as own:
+        made = own.apply_async(length_at_the_second_try, (b"x" * 3_000_000, str(tmp_path / "tried")), retries=1)
+        assert made.get(30) == 3_000_000
 
 
 VIEWS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import multiprocessing.pool
 import pickle
 import re
@@ -132,6 +133,35 @@ def test_surrogates() -> None:
     assert "a\\udcff\\ud800b" in str(back.__cause__)
     lone = there_and_back(type("Na\u1234me", (Exception,), {})("\ud800"))
     assert isinstance(lone, RemoteError) and lone.ename == "Na\u1234me" and lone.evalue == "\\ud800"
+
+
+def test_lines_of_code_that_only_this_process_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = "def f():\n    return 1 / 0\n\ndef g():\n    try:\n        f()\n    except ZeroDivisionError as error:\n"
+    names: dict[str, Any] = {}
+    exec(compile(f"{source}        raise ValueError(f'of {{error}}') from error", "a cell", "exec"), names)
+    exec(compile("def h():\n    raise KeyError(3)", "another", "exec"), names)
+    packed = [pack_failure(caught_of(names[name])) for name in "gh"]
+    lines = [*source.splitlines(keepends=True), "        raise what_is_known_here\n"]
+    monkeypatch.setitem(linecache.cache, "a cell", (1, None, lines, "a cell"))
+    first, second = (read_failure(data).traceback for data in packed)
+    for line, code in ((6, "f()"), (2, "return 1 / 0"), (8, "raise what_is_known_here")):
+        assert re.search(rf'^  File "a cell", line {line}, in [fg]\n    {re.escape(code)}\n', first, re.M)
+    assert first.count("    function()\n") == 1, "what has its line keeps it"
+    assert second.rstrip().endswith('File "another", line 2, in h\nKeyError: 3')
+    if sys.version_info >= (3, 11):
+        linecache.cache.pop("a cell")
+        packed = [pack_failure(ExceptionGroup("several", [caught_of(names["g"]), caught_of(names["g"])]))]  # noqa: F821
+        linecache.cache["a cell"] = (1, None, lines, "a cell")
+        grouped = read_failure(packed[0]).traceback
+        assert grouped.count("    |     f()\n") == 2
+
+
+def caught_of(function: Callable[[], object]) -> Exception:
+    try:
+        function()
+    except Exception as error:
+        return error
+    raise AssertionError
 
 
 def test_base_exceptions() -> None:

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from parpool.wire.payload import packable
+from parpool.wire import byvalue
+from parpool.wire.envelope import MARK
+from parpool.wire.payload import OURS, packable
 
 numpy = pytest.importorskip("numpy")
 
@@ -90,3 +92,7 @@ def test_everything_else_stays_as_it_is(values: list[Any]) -> None:
         assert type(one) is type(other)
         assert numpy.array_equal(one, other)
         assert getattr(one, "dtype", None) == getattr(other, "dtype", None)
+
+
+def test_what_tells_a_plain_pickle_from_all_else() -> None:
+    assert OURS in MARK and OURS in byvalue.__name__.encode()

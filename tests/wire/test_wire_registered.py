@@ -105,6 +105,17 @@ def test_data_of_the_module_travels_with_the_code(pool: Pool, known: Any) -> Non
     assert pool.apply(known.Box(1).opened) == 10
 
 
+def test_its_data_is_as_it_is_at_each_call(pool: Pool, known: Any) -> None:
+    def by_way_of_here(x: int) -> int:
+        return known.scaled(x)  # type: ignore[no-any-return]
+
+    view = pool.client[0]
+    for factor in (3, 4):
+        known.FACTORS = [factor]
+        assert view.apply_sync(known.scaled, 1) == pool.apply(known.scaled, (1,)) == factor
+        assert view.apply_sync(by_way_of_here, 1) == factor
+
+
 def test_it_is_heeded_at_once(pool: Pool, module: Any) -> None:
     view = pool.client[0]
     for _ in range(2):
