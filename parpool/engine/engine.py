@@ -13,6 +13,7 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from importlib import import_module
 from time import time
@@ -47,6 +48,7 @@ from ..wire.messages import (
 )
 from . import output, remarks, verbs
 from .crash import crash_reported
+from .inherited import leave_prompt
 from .mail import Mail
 from .namespace import Namespace
 from .run import LATE, Runner
@@ -382,9 +384,9 @@ def main(settings: EngineSettings, initializer: Any = None, initargs: tuple[Any,
     """Be an engine until told to stop: what a launcher's process runs."""
     with crash_reported(settings.recorder):
         limit_threads(settings.threads)
-        engine = Engine(settings)
-        engine.namespace.names.update(settings.names)
-        try:
+        leave_prompt()
+        with closing(Engine(settings)) as engine:
+            engine.namespace.names.update(settings.names)
             try:
                 if settings.ipython:
                     import_module("parpool.engine.shell").host(engine.namespace, lambda: engine.capture)
@@ -395,5 +397,3 @@ def main(settings: EngineSettings, initializer: Any = None, initargs: tuple[Any,
                 engine.fail(error)
                 raise SystemExit(1) from None
             engine.serve()
-        finally:
-            engine.close()

@@ -14,6 +14,10 @@ from ..wire import reference
 from ..wire.envelope import Apart
 from ..wire.failure import unpack_failure
 from ..wire.fingerprint import fingerprint, is_code, is_main_code, names_under
+from .verbs import OF_IPYTHON
+
+#: Names that only engines with an IPython shell have.
+OF_SHELLS = ("display", "get_ipython", "In", "Out")
 
 _NOTHING = object()
 
@@ -210,7 +214,8 @@ class Namespace:
             trace = trace.tb_next
         there = trace is not None and trace.tb_frame.f_globals is self.names
         if there and name is not None and not isinstance(error, UnboundLocalError):
-            error.args = (f"name {name!r} is not defined on this engine: push it with view[{name!r}] = value",)
+            what_then = f"push it with view[{name!r}] = value" if name not in OF_SHELLS else OF_IPYTHON
+            error.args = (f"name {name!r} is not defined on this engine: {what_then}",)
 
     def bind_referred(self) -> None:
         """Bind the names that opened code refers to. Raises Missing for code that must be asked for."""

@@ -6,7 +6,8 @@ same name handles it, and so does what ``warnings`` would show. Three rules keep
 - Handlers that were there when the engine began are the client's own, by a fork or because its script was imported
   here. They are passed over: the client itself has them.
 - Handlers that code on the engine has made since are called, as it says. Where one of them prints, the record is not sent
-  home: it gets there as text, or is on the terminal already.
+  home: it gets there as text, or is on the terminal already. One that nobody has asked for is not meant: that of
+  ``basicConfig()`` without a word on how, as ``logging.warning(...)`` calls it where there is no handler.
 - What is logged outside of captured tasks, as by those of a Pool's own methods, is not touched, and what parpool itself
   logs is not either: an engine has a log of its own.
 
@@ -37,6 +38,7 @@ TOLD = 1.0  #: seconds between two remarks on how many did not go
 OWN = frozenset({"parpool", "parpool.keys"})  #: the loggers that parpool itself logs by
 
 _ORIGINAL = logging.Logger.callHandlers
+_BASIC = logging.basicConfig
 _USUAL = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"})
 
 _inherited: WeakSet[logging.Handler] = WeakSet()
@@ -61,6 +63,7 @@ def captured(deliver: output.Deliver) -> output.Capture:
     sender.capture = output.installed(sender.deliver)
     if _sender is None:
         logging.Logger.callHandlers = _call_handlers  # type: ignore[method-assign,assignment]
+        logging.basicConfig = _basic_config
     # Where code on the engine shows them in a way of its own, that stays.
     if warnings.showwarning is _showed:
         warnings.showwarning = _Shown(warnings.showwarning)
@@ -139,6 +142,14 @@ def _call_handlers(logger: logging.Logger, record: logging.LogRecord) -> None:
         logging.NullHandler().handleError(record)
     else:
         _sender.send(task, line)
+
+
+def _basic_config(**options: Any) -> None:
+    """In the place of ``logging.basicConfig``."""
+    before = set(logging.root.handlers)
+    _BASIC(**options)
+    if not options:
+        _inherited.update(each for each in logging.root.handlers if each not in before)
 
 
 def _handlers(logger: logging.Logger | None) -> Iterator[logging.Handler]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from io import BytesIO
 from typing import Any
 
 from ..errors import TaskTimeout
@@ -45,7 +47,23 @@ def display_of(value: Any) -> tuple[dict[str, Any], dict[str, Any]]:
             raise
         except Exception:
             pass  # the text will do
+    if picture := _figure(value):
+        display["image/png"] = plain("image/png", picture)
     return display, metadata
+
+
+def _figure(value: Any) -> bytes:
+    """The picture of a figure of matplotlib, which leaves that to those who show it; b'' of anything else."""
+    matplotlib = sys.modules.get("matplotlib.figure")  # whoever has one has imported it
+    if matplotlib is None or not isinstance(value, matplotlib.Figure):
+        return b""
+    try:
+        value.savefig(file := BytesIO(), format="png", bbox_inches="tight")
+    except TaskTimeout:
+        raise
+    except Exception:
+        return b""
+    return file.getvalue()
 
 
 def plain(mime: str, data: Any) -> Any:

@@ -43,7 +43,6 @@ from .represent import plain
 
 _GROUP: Any = getattr(builtins, "BaseExceptionGroup", ())
 _IPYTHON = "IPython.core.interactiveshell"
-_kept: list[Any] = []  #: shells that this process has inherited
 
 
 def host(namespace: Namespace, capture: Callable[[], Capture | None]) -> Shell:
@@ -51,10 +50,6 @@ def host(namespace: Namespace, capture: Callable[[], Capture | None]) -> Shell:
 
     ``capture`` gives what catches the output of tasks, when there is something to show.
     """
-    if InteractiveShell.initialized():  # we were forked from a prompt
-        inherited = InteractiveShell.instance()
-        _kept.append(inherited)  # its history has a database, which is its own process's to close
-        type(inherited).clear_instance()
     main = sys.modules["__main__"]
     # Made for what writes in there as a shell is made; nothing is kept there.
     with tempfile.TemporaryDirectory(prefix="parpool-shell-") as folder:
@@ -70,6 +65,8 @@ def host(namespace: Namespace, capture: Callable[[], Capture | None]) -> Shell:
     shell.ipython_dir = os.environ.get("IPYTHONDIR") or os.path.expanduser("~/.ipython")
     shell.profile_dir = NoProfile(location=os.path.join(shell.ipython_dir, "profile_default"))
     shell.explain, shell.capture = namespace.explain, capture
+    # What matplotlib draws goes home, as by %matplotlib inline, unless somebody has chosen otherwise.
+    os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     warnings.filterwarnings("ignore", "To exit: use")  # of SystemExit, which is a cell's error here
     failure.told = shell.told
     verbs.shell = shell

@@ -41,6 +41,7 @@ _at_start: frozenset[str] = frozenset()  #: the names that clear() leaves
 _executed = 0  #: how many sources have run here
 _future = 0  #: compiler flags: what code has imported from __future__ so far
 _last: Any = _NOTHING  #: the value that execute() bound to _
+inherited: dict[str, Any] = {}  #: names that are there, and nobody's to see: see :mod:`parpool.engine.inherited`
 _sources: list[str] = []  #: file names that we put into linecache, the oldest first
 
 
@@ -97,9 +98,9 @@ class Executed:
 def execute(code: str, filename: str = "<execute>", silent: bool = False) -> Executed:
     """Run a string of Python in the engine's namespace, a statement after the other, as at a prompt.
 
-    Where the last statement is an expression, the result shows its value; ``silent=True`` says that it is not to be
-    shown. The value, unless it is None or the call silent, is bound to ``_`` too, except where the user has bound
-    that name to something: that is left alone until it is deleted.
+    Where the last statement is an expression, the result shows its value; ``silent=True``, or a semicolon at its end,
+    says that it is not to be shown. The value, unless it is None or the call silent, is bound to ``_`` too, except where
+    the user has bound that name to something: that is left alone until it is deleted.
 
     The code may be indented as a whole. ``await`` is allowed outside of functions: the code then runs in one event
     loop, from its first statement to its last. What it imports from ``__future__`` holds for later calls as well.
@@ -203,7 +204,7 @@ def _compile(source: Any, filename: str, mode: str, flags: int) -> Any:
 
 
 def _statements(source: str, filename: str) -> tuple[list[CodeType], bool]:
-    """The code of each statement, and whether the last one is an expression."""
+    """The code of each statement, and whether the last one is an expression that is to be shown."""
     import __future__
 
     import ast
@@ -219,7 +220,15 @@ def _statements(source: str, filename: str) -> tuple[list[CodeType], bool]:
         flags |= step.co_flags & features
         steps.append(step)
     _future = flags
-    return steps, expression
+    return steps, expression and not (";" in source and _ends_with_semicolon(source))
+
+
+def _ends_with_semicolon(source: str) -> bool:
+    import tokenize as t
+
+    around = {t.COMMENT, t.NL, t.NEWLINE, t.DEDENT, t.ENDMARKER}
+    words = [token.string for token in t.generate_tokens(io.StringIO(source).readline) if token.type not in around]
+    return words[-1:] == [";"]
 
 
 def _perform(steps: list[CodeType], names: dict[str, Any]) -> Any:
@@ -325,7 +334,9 @@ def keys() -> list[str]:
     Without those that begin and end with two underscores, the ``_`` of :func:`execute`, and those of a hosted shell.
     """
     names = namespace()
-    hidden = {"_"} if names.get("_") is _last else shell.own_names() if shell is not None else ()
+    hidden = {"_"} if names.get("_") is _last else shell.own_names() if shell is not None else set()
+    if inherited:
+        hidden |= {"_exit_code", *(name for name, value in inherited.items() if names.get(name) is value)}
     return sorted(name for name in list(names) if isinstance(name, str) and not _is_dunder(name) and name not in hidden)
 
 

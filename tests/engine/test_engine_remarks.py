@@ -63,6 +63,7 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
     monkeypatch.setattr(output, "_capture", None)
     monkeypatch.setattr(remarks, "_sender", None)
     monkeypatch.setattr(logging.Logger, "callHandlers", logging.Logger.callHandlers)
+    monkeypatch.setattr(logging, "basicConfig", logging.basicConfig)
     made = Home()
     made.set_stream = monkeypatch.setattr
     with warnings.catch_warnings():
@@ -161,6 +162,25 @@ def test_what_the_engine_began_with_is_the_client_s(home: Home, log: logging.Log
     home.capture.end()
     assert home.said() == ["one", "two"] and inherited.records == []
     assert [record.getMessage() for record in made_here.records] == ["two"]
+
+
+def test_a_handler_that_nobody_has_asked_for_does_not_count(
+    home: Home, log: logging.Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.root, "handlers", [])
+    home.install()
+    home.capture.begin(1)
+    logging.warning("as most do")  # calls basicConfig
+    log.warning("and later")
+    home.capture.end()
+    assert home.said() == ["as most do", "and later"] and not home.printed(2)
+    assert len(logging.root.handlers) == 1, "outside of tasks it prints"
+    monkeypatch.setattr(logging.root, "handlers", [])
+    home.capture.begin(1)
+    logging.basicConfig(format="%(message)s")
+    log.warning("as it was asked for")
+    home.capture.end()
+    assert home.printed(2) == "as it was asked for\n" and len(home.said()) == 2
 
 
 @pytest.mark.parametrize("stream", ["stderr", "__stderr__", "before"])

@@ -91,6 +91,9 @@ def test_a_long_value_is_short_in_the_repr(names: dict[str, Any]) -> None:
 def test_silent_code_shows_nothing(names: dict[str, Any]) -> None:
     done = execute("5", silent=True)
     assert done.text is None and done.execution_count == 1 and "_" not in names
+    for code in ("5;", "x = 3\nx + 1 ;  # a remark\n\n# and more;\n"):
+        assert execute(code).text is None and "_" not in names
+    assert [execute(code).text for code in ("';'", "1; 2", "3  # ;")] == ["';'", "2", "3"]
 
 
 def test_the_underscore_is_the_last_value(names: dict[str, Any]) -> None:
