@@ -39,11 +39,13 @@ from .cli_options import (
     patience_option,
     reached_at,
     schedulers_option,
+    threads_option,
     which_cluster,
 )
 from .cli_tables import print_table, shown
 from .errors import ParpoolError
 from .launch import choose, daemon
+from .launch.allotted import threads_of_one
 from .launch.mpi import rank_and_size, share
 from .net import address
 from .options import ControllerSettings, EngineSettings, HubSettings
@@ -122,6 +124,7 @@ def run(ctx: click.Context, script: tuple[str, ...]) -> None:
 @click.option("-n", "n", type=click.IntRange(0), help="How many engines; by default as many as there is room for.")
 @which_cluster
 @launched_by
+@threads_option
 @ipython_option
 @click.option("--restarts", type=click.IntRange(0), default=3, help="How often what has died is started again.")
 @schedulers_option
@@ -129,12 +132,13 @@ def run(ctx: click.Context, script: tuple[str, ...]) -> None:
 @heartbeats
 @patience_option
 @as_a_process
-def start(profile: str, cluster_id: str | None, log_level: str, daemonize: bool, **options: Any) -> None:
+def start(profile: str, cluster_id: str | None, threads: str, log_level: str, daemonize: bool, **options: Any) -> None:
     """Start a controller and engines, and look after them until Ctrl-C, SIGTERM or `parpool stop`."""
     from .cluster import Cluster
 
     folder = address.cluster_folder(profile, cluster_id)
     try:
+        options["threads_per_engine"] = threads if threads == "auto" else int(threads) or None
         choose.check(options["engines"], **options["engine_options"])
         cluster = Cluster(profile=profile, cluster_id=folder.name, log_level=log_level, keep=daemonize, **options)
     except (TypeError, ValueError) as error:
@@ -306,9 +310,11 @@ def hub(profile: str, cluster_id: str | None, log_level: str, daemonize: bool, *
 @click.option("--mpi", is_flag=True, help="Of those that mpiexec starts: mpi_rank and mpi_size are in its namespace.")
 @click.option("--timeout", type=ABOVE_0, default=EngineSettings.timeout, help="Seconds that a start may take.")
 @patience_option
+@threads_option
 @ipython_option
 @click.option("--scheduler", type=click.IntRange(0), help="The one that it serves, of several: 0, 1, ...")
 @click.option("--number", default="", hidden=True, help="Which of those that were started together.")
+@click.option("--together", default="", hidden=True, help="How many were, on this machine.")
 @as_a_process
 def engine(
     profile: str,
@@ -317,9 +323,11 @@ def engine(
     mpi: bool,
     timeout: float,
     patience: float,
+    threads: str,
     ipython: bool,
     scheduler: int | None,
     number: str,
+    together: str,
     **process: Any,
 ) -> None:
     """Be an engine of a cluster.
@@ -337,7 +345,12 @@ def engine(
     if mpi and ranks is None:
         raise click.ClickException("--mpi is for engines that mpiexec or srun starts, and neither has started this one")
     settings = EngineSettings.from_connection(
-        connection, mpi=ranks, timeout=timeout, patience=patience, ipython=ipython
+        connection,
+        mpi=ranks,
+        timeout=timeout,
+        patience=patience,
+        ipython=ipython,
+        threads=threads_of_one(threads, os.environ, together),
     )
 
     def serve(up: Callable[[str], None]) -> None:

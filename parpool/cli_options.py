@@ -149,6 +149,21 @@ heartbeats = _together(
 patience_option = click.option(
     "--patience", type=ABOVE_0, default=EngineSettings.patience, help="Seconds that an engine waits for a controller."
 )
+
+
+def _threads(ctx: click.Context, option: click.Parameter, value: str) -> str:
+    if value != "auto" and not (value.isascii() and value.isdecimal()):
+        raise click.BadParameter(f"{value!r} is neither a number nor auto")
+    return value
+
+
+threads_option = click.option(
+    "--threads",
+    default="auto",
+    metavar="NUMBER|auto",
+    callback=_threads,
+    help="Of BLAS and OpenMP in an engine; auto: its share of the CPUs; 0: any.",
+)
 ipython_option = click.option("--ipython", is_flag=True, help="Engines host an IPython shell each, for %px.")
 schedulers_option = click.option(
     "--schedulers", type=click.IntRange(1, 999), default=1, help="Processes with a scheduler, which share the engines."

@@ -44,6 +44,7 @@ class EngineSettings:
         timeout: float = timeout,
         patience: float = patience,
         ipython: bool = False,
+        threads: int = 0,
     ) -> EngineSettings:
         """Of what a connection file for engines says (a :class:`~parpool.net.address.Connection`).
 
@@ -67,6 +68,7 @@ class EngineSettings:
             patience=patience,
             names={} if mpi is None else {"mpi_rank": mpi[0], "mpi_size": mpi[1]},
             ipython=ipython,
+            threads=threads,
         )
 
 

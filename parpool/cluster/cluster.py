@@ -56,9 +56,9 @@ class Cluster:
       a launcher from another package, or a launcher. ``engine_options`` are those of the launcher:
       ``Cluster(engines="ssh", engine_options={"hosts": "one:4, two"}, ip="*")``. Of ssh, ``"tunnels": True`` means that
       the machines reach the controller through ssh. ``environment`` is what the engines' environment has besides.
-    - ``threads_per_engine``: how many threads BLAS and OpenMP may have in each engine. By default an engine on this machine
-      has its share of the CPUs, unless the environment says anything else (``OMP_NUM_THREADS`` and its like), and elsewhere
-      as many as it likes; None: that everywhere.
+    - ``threads_per_engine``: how many threads BLAS and OpenMP may have in each engine. By default it has its share of the
+      CPUs of its machine, or of those that a batch system gave, unless its environment says anything else
+      (``OMP_NUM_THREADS`` and its like); None: as many as they like.
     - ``ip``: the address of this machine at which the controller listens by tcp, with encryption, ``"*"`` for all;
       without it, the cluster is for this machine alone. ``location``: the address that others reach it by.
       ``ports``: those of ``client``, ``work``, ``control`` and ``heart``; by default any.
@@ -212,6 +212,11 @@ class Cluster:
         sets = self.engine_sets
         shown = f"{sum(sets.values())} engines" + (f" in {len(sets)} sets" if len(sets) > 1 else "")
         return f"{where}: {shown}>"
+
+    def _repr_html_(self) -> str:
+        from ..client.notebook import cluster_html
+
+        return cluster_html(repr(self).strip("<>").removeprefix("Cluster"), self.engine_sets, self.folder)
 
     # All of it ---------------------------------------------------------------------------------------------
 

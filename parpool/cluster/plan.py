@@ -20,7 +20,6 @@ from ..launch.process import ProcessLauncher
 from ..net import address
 from ..options import (
     DATABASES,
-    THREAD_VARIABLES,
     ControllerSettings,
     EngineSettings,
     cpu_count,
@@ -114,12 +113,16 @@ class Plan:
 
     def engine_line(self) -> list[str]:
         """The command line of an engine. What stands in braces is for the launcher to fill in, for where it runs."""
-        python, file = self.python or "{python}", f"{{{ENGINE_FILE}}}"
+        python, file, braces = self.python or "{python}", f"{{{ENGINE_FILE}}}", True
         if not isinstance(self.engines, str) and not callable(self.engines):
             # One that was made without us: it may know of no braces, nor of the file.
-            python, file = self.python or sys.executable, str(self.folder / ENGINE_FILE)
+            python, file, braces = self.python or sys.executable, str(self.folder / ENGINE_FILE), False
         line = [python, "-m", "parpool", "engine", "--file", file]
         line += ["--patience", str(self.patience), "--log-level", self.log_level]
+        if self.threads != "auto":
+            line += ["--threads", str(self.threads or 0)]
+        elif braces:
+            line += ["--together", "{together}"]  # for its share of the CPUs
         if self.ipython:
             line.append("--ipython")
         if self.engines == "mpi":
@@ -135,7 +138,7 @@ class Plan:
     def launcher(self) -> Launcher:
         """The launcher for the engines. The controller is there."""
         options = dict(self.engine_options)
-        environment = {**self._import_path(), **self._surroundings()}
+        environment = {**self._import_path(), **self.environment}
         site = Site(self.folder / "log", environment, None, {ENGINE_FILE: self.folder / ENGINE_FILE})
         if options.get("tunnels") is True:
             addresses = address.read(self.folder / ENGINE_FILE, "engine").addresses.values()
@@ -147,13 +150,6 @@ class Plan:
         if options:
             raise TypeError(f"engine_options are for a launcher that is made here, and not for {self.engines!r}")
         return self.engines
-
-    def _surroundings(self) -> dict[str, str]:
-        """What the environment of engines has besides."""
-        threads = 0
-        if self.threads != "auto" or (self.engines == "local" and not self.environment.keys() & set(THREAD_VARIABLES)):
-            threads = threads_of(self.threads, self.n or cpu_count())
-        return {**(dict.fromkeys(THREAD_VARIABLES, str(threads)) if threads else {}), **self.environment}
 
     def _import_path(self) -> dict[str, str]:
         """What engines on this machine need to import what this process can: modules beside the script above all."""
@@ -175,7 +171,7 @@ class Plan:
     def how(self) -> dict[str, Any] | None:
         """What another process needs to make the launcher for the engines; None: it cannot."""
         found: dict[str, Any] = {"name": self.engines, "options": dict(self.engine_options), "ipython": self.ipython}
-        found["environment"] = self._surroundings()
+        found["environment"], found["threads"] = dict(self.environment), self.threads
         try:
             json.dumps(found)
         except TypeError:  # an object, or a function among the options
@@ -186,4 +182,4 @@ class Plan:
         """From another process."""
         self.engines, self.engine_options, self.environment = how["name"], how["options"], how["environment"]
         self.ipython = how.get("ipython", False)
-        self.threads = None  # the environment has it
+        self.threads = how.get("threads", "auto")

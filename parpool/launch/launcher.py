@@ -163,9 +163,15 @@ class Names:
                 self.next = max(self.next, int(number) + 1)
 
 
-def numbered(argv: Sequence[str], name: str) -> list[str]:
-    """The command line with the number of the process in the place of ``{number}``, where that stands alone."""
-    return [name.partition("@")[0].rpartition("-")[2] if part == "{number}" else part for part in argv]
+def numbered(argv: Sequence[str], name: str, together: int = 0) -> list[str]:
+    """The command line with the number of the process in the place of ``{number}``, where that stands alone.
+
+    So with ``{together}``: how many there are on its machine, if that is known.
+    """
+    known = {"{number}": name.partition("@")[0].rpartition("-")[2]}
+    if together:
+        known["{together}"] = str(together)
+    return [known.get(part, part) for part in argv]
 
 
 def chosen(names: Iterable[str] | None, known: Iterable[str]) -> list[str]:

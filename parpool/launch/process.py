@@ -50,9 +50,10 @@ class ProcessLauncher:
         if self.many is not None:
             line = multiplied(self.many, line, n)
         begun: dict[str, _Child] = {}
+        together = sum(not child.state().ended for child in self._children.values()) + len(names)
         try:
             for name in names:
-                begun[name] = self._begin(name, line if alike else numbered(line, name))
+                begun[name] = self._begin(name, line if alike else numbered(line, name, together))
         except OSError as error:
             _end(list(begun.values()), 0)
             raise EngineStartError(_refused(line, error, len(begun), len(names))) from error

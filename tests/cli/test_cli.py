@@ -126,6 +126,8 @@ def test_version(tmp_path: Path) -> None:
         (["controller", "--misses", "0"], "0 is not in the range"),
         (["controller", "--on-client-lost", "cry"], "'cry' is not one of"),
         (["engine", "--patience", "-1"], "-1.0 is not in the range"),
+        (["engine", "--threads", "-1"], "'-1' is neither a number nor auto"),
+        (["start", "--threads", "all"], "'all' is neither a number nor auto"),
     ],
 )
 def test_usage(arguments: list[str], message: str, folder: Path) -> None:

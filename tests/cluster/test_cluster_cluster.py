@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -43,13 +44,15 @@ def test_a_with_block_is_the_life_of_a_cluster(folder: Path) -> None:
         assert len(set(pids)) == 2 and os.getpid() not in pids
         assert repr(cluster) == f"<Cluster {cluster.cluster_id!r} of profile 'default': 2 engines>"
         assert cluster.engine_sets == {"set-1": 2}
+        page = ElementTree.fromstring(cluster._repr_html_())
+        assert "".join(page.itertext()) == f"{repr(cluster)[1:-1]}enginesset2set-1{cluster.folder}"
         assert cluster.folder == folder / "profile_default" / "clusters" / cluster.cluster_id
         files = {each.name: each.stat().st_mode & 0o777 for each in cluster.folder.glob("*.json")}
         assert files == dict.fromkeys(("client.json", "engine.json", "controller.json", "cluster.json"), 0o600)
         with Client() as another:  # the only one that runs
             assert another[:].apply_sync(os.getpid) == pids
     assert not any(map(alive, pids))
-    assert "does not run" in repr(cluster)
+    assert "does not run" in repr(cluster) and "does not run<" in cluster._repr_html_()
     assert cluster.wait() and cluster.engine_sets == {}
     assert clusters(folder) == [], "nothing went wrong, and nobody has named it"
     cluster.stop_cluster()  # once more

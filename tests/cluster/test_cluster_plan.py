@@ -20,7 +20,7 @@ from parpool.launch.launcher import Site
 from parpool.launch.process import ProcessLauncher
 from parpool.net import address
 from parpool.net.address import Connection
-from parpool.options import THREAD_VARIABLES, EngineSettings
+from parpool.options import EngineSettings
 
 
 @pytest.fixture
@@ -162,7 +162,6 @@ def test_engines_here_import_what_we_can(plan: Plan, tmp_path: Path, monkeypatch
     monkeypatch.setattr(
         sys, "path", ["", str(tmp_path), "/no/such/folder", f"{sys.prefix}/lib", f"{sys.base_prefix}/lib"]
     )
-    plan = with_(plan, threads=None)
     assert plan.launcher().site.environment == {"PYTHONPATH": str(tmp_path)}
     assert with_(plan, environment={"PYTHONPATH": "x", "A": "B"}).launcher().site.environment == {
         "PYTHONPATH": "x",
@@ -175,21 +174,19 @@ def test_engines_here_import_what_we_can(plan: Plan, tmp_path: Path, monkeypatch
 
 
 def test_threads_of_engines(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    def said(**changes: Any) -> dict[str, str]:
-        environment = with_(plan, **changes).launcher().site.environment
-        return {name: value for name, value in environment.items() if name in THREAD_VARIABLES}
+    def said(plan: Plan, **changes: Any) -> tuple[str, str]:
+        site = Site(plan.folder, files={"engine.json": plan.folder / "engine.json"})
+        found = understood(site.fill(with_(plan, **changes).engine_line()), monkeypatch)
+        return found["threads"], found["together"]
 
-    for name in THREAD_VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("parpool.options.cpu_count", lambda: 6)
-    assert said(n=2) == dict.fromkeys(THREAD_VARIABLES, "3")
-    assert said(n=20) == dict.fromkeys(THREAD_VARIABLES, "1")
-    assert said(n=2, threads=5, engines="mpi") == dict.fromkeys(THREAD_VARIABLES, "5")
-    assert said(n=2, threads=None) == said(n=2, engines="mpi") == {}, "who knows how many cores there are elsewhere?"
-    assert said(n=2, environment={"OMP_NUM_THREADS": "7"}) == {"OMP_NUM_THREADS": "7"}
-    other = with_(plan, n=4)
-    other.learn(with_(plan, n=2).how() or {})
-    assert other.launcher().site.environment["OMP_NUM_THREADS"] == "3"
+    assert said(plan) == said(plan, engines="ssh") == ("auto", "{together}"), "the launcher fills it in where it can"
+    assert said(plan, threads=5, engines="mpi") == ("5", "")
+    assert said(plan, threads=None) == ("0", "")
+    assert said(plan, engines=FakeLauncher()) == ("auto", ""), "it may know of no braces"
+    for threads in (7, None, "auto"):
+        other = with_(plan)
+        other.learn(json.loads(json.dumps(with_(plan, threads=threads).how())))
+        assert other.threads == threads
 
 
 def test_how_many(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:

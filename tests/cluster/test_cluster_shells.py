@@ -32,6 +32,10 @@ def test_its_engines_take_what_is_ipythons_own(folder: Path, until: Until, monke
         assert result.get(PATIENCE).text == "5" and result.stdout == "5 6\n"
         assert result.outputs[0]["data"] == {"text/plain": "'shown'"}
         assert view.keys() == ["x"] and names == []
+        assert "backend_inline" in view.execute("import os; os.environ['MPLBACKEND']", block=True).text, (
+            "pictures come home"
+        )
+        del view["os"]
 
         asleep = view.execute("!echo begun; sleep 600", block=False)
         until(lambda: "begun" in asleep.stdout)

@@ -43,6 +43,8 @@ def test_numbered() -> None:
     argv = ["run", "{number}", "a{number}"]
     assert numbered(argv, "engine-12") == ["run", "12", "a{number}"]
     assert numbered(argv, "engine-3@ann@host-7") == ["run", "3", "a{number}"]
+    assert numbered(["{together}", "{number}"], "engine-3", 7) == ["7", "3"]
+    assert numbered(["{together}"], "engine-3") == ["{together}"]
 
 
 def test_chosen() -> None:

@@ -125,6 +125,17 @@ def test_one_command_for_all(site: Site) -> None:
         launcher.start(["a"], 0)
 
 
+def test_each_is_told_how_many_there_are(site: Site) -> None:
+    launcher = ProcessLauncher(site)
+    argv = ["sh", "-c", "echo $0; exec sleep 300", "{together}"]
+    first = launcher.start(argv, 2)
+    launcher.stop([first[0]])
+    (second,) = launcher.start(argv, 1)
+    for name in (first[1], second):
+        wait_until(lambda name=name: site.log(name).read_text() == "2\n", "it has said so")
+    launcher.stop()
+
+
 def test_a_log_is_added_to(site: Site) -> None:
     def run(code: str) -> str:
         launcher = ProcessLauncher(site)  # with the same names
