@@ -102,6 +102,25 @@ class Executor(PoolExecutor):
         else:
             _join_later(self._pool)
 
+    def terminate_workers(self) -> None:
+        """End the engines now, and what they run; take no more calls. (In the standard library since Python 3.14.)
+
+        Calls that have not ended, end in :class:`~concurrent.futures.process.BrokenProcessPool`. The engines of a cluster
+        serve on: there, calls that have begun go on, though nobody gets their values.
+        """
+        if self._pool._link.foreign:
+            return
+        super().shutdown(wait=False)
+        self._forgotten.detach()
+        self._pool.terminate()
+        if self._pool._link.in_callback():
+            _join_later(self._pool)
+        else:
+            self._pool.join()
+
+    #: As there, where it is another signal that ends them.
+    kill_workers = terminate_workers
+
     def __repr__(self) -> str:
         state = "shut down" if self._shut else "broken" if self._broken else "running"
         return f"<parpool.Executor of {self._max_workers} engines, {state}>"

@@ -185,12 +185,23 @@ def break_down(text: str) -> None:
 def test_an_initializer_that_fails_breaks_it() -> None:
     with Executor(1, initializer=break_down, initargs=("no such thing",)) as executor:
         error = executor.submit(abs, -1).exception()
-        assert type(error) is BrokenProcessPool and "no such thing" in str(error)
+        assert type(error) is BrokenProcessPool and "LookupError: no such thing" in str(error)
         assert type(error.__cause__) is LookupError
         for call in (lambda: executor.submit(abs, -1), lambda: executor.map(abs, [-1])):
             with pytest.raises(BrokenExecutor, match="no such thing"):
                 call()
         assert "broken" in repr(executor)
+
+
+def note_and_break(folder: Path) -> None:
+    (folder / str(os.getpid())).touch()
+    raise LookupError("no such thing")
+
+
+def test_an_initializer_that_fails_is_not_tried_again_and_again(tmp_path: Path) -> None:
+    with Executor(4, initializer=note_and_break, initargs=(tmp_path,)) as executor:
+        assert isinstance(executor.submit(abs, -1).exception(), BrokenProcessPool)
+    assert len(list(tmp_path.iterdir())) <= 4
 
 
 def remember(value: str) -> None:
@@ -215,6 +226,21 @@ def test_no_calls_after_the_end() -> None:
         with pytest.raises(RuntimeError, match="cannot schedule new futures after shutdown"):
             call()
     assert repr(executor) == "<parpool.Executor of 1 engines, shut down>"
+
+
+@pytest.mark.parametrize("end", [Executor.terminate_workers, Executor.kill_workers])
+def test_the_engines_can_be_ended_at_once(tmp_path: Path, end: Callable[[Executor], None]) -> None:
+    executor = Executor(1)
+    (pid,) = executor._processes
+    futures = [executor.submit(begin_and_wait, tmp_path) for _ in range(3)]
+    wait_for(tmp_path / "begun")
+    end(executor)
+    assert ended(pid)
+    assert {type(future.exception(20)) for future in futures} == {BrokenProcessPool}
+    end(executor)
+    executor.shutdown()
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        executor.submit(abs, -1)
 
 
 def ended(pid: int) -> bool:
@@ -259,6 +285,25 @@ def test_one_that_is_forgotten_ends_when_all_is_done(tmp_path: Path) -> None:
     (tmp_path / "open").touch()
     assert future.result() == 7 and list(values) == [1, 2]
     until(lambda: ended(pid))
+
+
+def test_a_callback_may_wait_for_other_futures(executor: Executor) -> None:
+    found: list[Any] = []
+    over = threading.Event()
+
+    def more(_: object) -> None:
+        try:
+            found.append(executor.submit(abs, -7).result(20))
+            found.append(list(executor.map(abs, range(-5, 0), chunksize=2)))
+            found.append(type(executor.submit(fail, "x").exception(20)))
+            executor.submit(time.sleep, 0.5).result(0.01)
+        except BaseException as error:
+            found.append(type(error))
+        over.set()
+
+    executor.submit(time.sleep, 0.05).add_done_callback(more)
+    assert over.wait(20)
+    assert found == [7, [5, 4, 3, 2, 1], KeyError, concurrent.futures.TimeoutError]
 
 
 def test_shutdown_in_a_callback(tmp_path: Path) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ParpoolError
 from .jobs import Jobs, several
+from .queries import dated, packed
 from .result import AsyncResult
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from .records import Records
 
 _COUNTED = ("tasks", "queue", "completed")
-_TIMES = ("submitted", "started", "completed", "received")
 NO_HUB = (
     "these engines are this process's own, and have no hub: Client() connects to a cluster (`parpool start`) that has"
 )
@@ -142,8 +141,8 @@ class Administration:
 
         Raises ParpoolError for a key or an operator that there is not.
         """
-        found = self._hub("query", query=_plain(query or {}), keys=None if keys is None else list(keys))
-        return [_dated(record) for record in found]
+        found = self._hub("query", query=packed(query or {}), keys=None if keys is None else list(keys))
+        return [dated(record) for record in found]
 
     def resubmit(self, jobs: Any) -> AsyncResult:
         """Have tasks that have ended run again, as new ones with the same function and arguments.
@@ -195,7 +194,9 @@ class Administration:
             here = [
                 job for job in several(jobs) if not (self.has_hub and isinstance(job, str)) or self._mine.knows(job)
             ]
-            ids = [id for result in self._mine.results(here) for id in result._ids()]
+            read = self._mine.read_and_gone(here)
+            results = self._mine.results([job for job in here if not isinstance(job, str) or job not in read])
+            ids = [*read.values(), *(id for result in results for id in result._ids())]
         pending = [self._link.msg_id(id) for id in ids if id in records.outstanding or _runs(records.map_of(id))]
         if pending:
             raise RuntimeError(f"these calls have not ended: {', '.join(pending)}")
@@ -229,22 +230,6 @@ class Administration:
 def _names(jobs: Any) -> list[str]:
     """The names of jobs, also of those that are not known here."""
     return [name for job in several(jobs) for name in ([job] if isinstance(job, str) else job.msg_ids)]
-
-
-def _plain(value: Any) -> Any:
-    """As it can travel: datetimes as seconds, sets and tuples as lists."""
-    if isinstance(value, datetime):
-        return value.timestamp()
-    if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, (list, tuple, set, frozenset)) else value
-
-
-def _dated(record: dict[str, Any]) -> dict[str, Any]:
-    for key in _TIMES:
-        if record.get(key) is not None:
-            record[key] = datetime.fromtimestamp(record[key], timezone.utc)
-    return record
 
 
 def _runs(result: AsyncResult | None) -> bool:

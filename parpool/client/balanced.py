@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -140,18 +140,23 @@ class LoadBalancedView(View):
         ordered: bool = True,
         chunksize: int = 1,
         buffersize: int | None = None,
+        progress: bool | str = False,
         **flags: Any,
     ) -> Iterator[Any]:
         """An iterator over ``f(*items)``, in the order of the items, or with ``ordered=False`` as they come.
 
         Items are read as engines become free. With ``buffersize`` no more than so many are read beyond those whose
-        results were taken. ``targets``, and any flag of the view, may be given by keyword for this one map.
+        results were taken. ``progress`` shows a bar of the results that were taken. ``targets``, and any flag of the view, may
+        be given by keyword for this one map.
         """
+        from .progress import progress_bar
+
         if flags:
             view = self._aside(flags)
             if flags:
                 raise TypeError(f"imap() got an unexpected keyword argument {next(iter(flags))!r}")
-            return view.imap(f, *sequences, ordered=ordered, chunksize=chunksize, buffersize=buffersize)
+            bound = {"ordered": ordered, "chunksize": chunksize, "buffersize": buffersize, "progress": progress}
+            return view.imap(f, *sequences, **bound)  # type: ignore[arg-type]
         _checked_chunk(chunksize)
         if not sequences:
             raise TypeError("at least one sequence is needed")
@@ -168,6 +173,7 @@ class LoadBalancedView(View):
             chunk=chunksize,
             buffersize=buffersize,
             star=star,
+            bar=progress_bar(_length(sequences) if progress else None, progress),
         )
         link.tend()
         if chunksize == 1:
@@ -189,6 +195,12 @@ def _items(sequences: tuple[Iterable[Any], ...]) -> tuple[Sequence[Any], bool]:
     if isinstance(items, list):
         return items[:], False
     return (items if sliceable(items) else list(items)), False  # type: ignore[return-value]
+
+
+def _length(sequences: tuple[Iterable[Any], ...]) -> int | None:
+    """How many items they make; None: that is not known."""
+    lengths = [len(each) for each in sequences if isinstance(each, Sized)]
+    return min(lengths) if len(lengths) == len(sequences) else None
 
 
 def _checked_chunk(chunksize: int | None) -> int | None:

@@ -104,7 +104,8 @@ class Dealing:
                 self._give(task, self.shares.choose(task.targets))
             return
         number = self.shares.choose(task.targets, self._near(task), _tried(task))
-        if any(self._where.get(id, number) != number or not self._is_there(id) for id in named(task)):
+        elsewhere = any(self._where.get(id, number) != number or not self._is_there(id) for id in named(task))
+        if elsewhere or self._room.may_decide(task):
             self._room.add(task, monotonic())
         else:
             self._give(task, number)
@@ -341,12 +342,7 @@ class Dealing:
             if self._between.pop(task.id, None) is None:
                 continue
             tried = _tried(task)
-            if (
-                bound is None
-                or bound in tried
-                or bound in self.shares.gone
-                or not self.shares.may_run(bound, task.targets)
-            ):
+            if bound is None or bound in tried | self.shares.gone or not self.shares.may_run(bound, task.targets):
                 bound = self.shares.choose(task.targets, self._near(task), tried)
             self._give(task, bound)
         if unwanted := [task.id for task, _ in tasks if task.id in self._unwanted]:

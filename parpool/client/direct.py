@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 VERBS = "parpool.engine.verbs"
 COMPLETION = "parpool.engine.completion"
 
+SOON = 1.0  #: seconds after which a key that is typed need not be completed any more
+
 
 class DirectView(View):
     """One engine, several, or ``'all'``: each gets every call, in the order in which the calls are made.
@@ -250,11 +252,13 @@ class DirectView(View):
         f: Callable[..., Any],
         sequences: tuple[Iterable[Any], ...],
         dist: str = "b",
+        progress: bool | str = False,
         bound: bool | None = None,
         track: bool | None = None,
     ) -> AsyncResult:
         """Each engine gets one part of the items, and gives a list."""
         from ..wire.messages import MAP, STARMAP
+        from .progress import progress_bar
 
         ids, rule = self.client.targets_of(self._targets), distribution(dist)
         star = len(sequences) > 1
@@ -268,10 +272,11 @@ class DirectView(View):
         calls = [(id, function, link.dumps(part)) for id, part in zip(ids, parts, strict=True) if len(part)]
         total = sum(map(len, parts))
         slices = rule.slices(total, max(1, len(ids)))[: len(calls)]  # without those of the last parts, which are empty
+        bar = progress_bar(total, progress)
         joined = self._send_each(
             calls,
             "map",
-            lambda results: DirectMapResult(link, self.client, results, slices, total),
+            lambda results: DirectMapResult(link, self.client, results, slices, total, bar),
             STARMAP if star else MAP,
         )
         joined._alone = isinstance(self._targets, int)
@@ -316,8 +321,10 @@ class DirectView(View):
         return found
 
     def _ipython_key_completions_(self) -> list[str]:
-        result = self.keys(block=False)
-        names = _soon(result, 1.0, [])
+        try:
+            names = _soon(self.keys(block=False), SOON, [])
+        except Exception:  # the engines are gone, the client is closed: who types is told when the line is run
+            return []
         every = [set(each) for each in ([names] if isinstance(self._targets, int) else names)]
         return sorted(set.intersection(*every)) if every else []
 

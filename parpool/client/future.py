@@ -13,7 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from .. import status as codes
-from ..errors import EngineLost, TaskAborted
+from ..errors import EngineLost, ParpoolError, TaskAborted
 from .call import CallResult, ViewResult
 from .joined import JoinedResult
 from .result import AsyncResult
@@ -38,6 +38,25 @@ class CallFuture(Future[Any]):
         """Take the call back where it has not begun. True: it has not run, and never will."""
         recall([self])
         return self.cancelled()
+
+    def result(self, timeout: float | None = None) -> Any:
+        """What the call has given; raises what it has raised. Waits for it, ``timeout`` seconds at the most."""
+        return super().result(self._awaited_here(timeout))
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """What the call has raised; None: nothing. Waits for it, ``timeout`` seconds at the most."""
+        return super().exception(self._awaited_here(timeout))
+
+    def _awaited_here(self, timeout: float | None) -> float | None:
+        """In the thread for callbacks: wait for the call, as nobody else will settle it. Gives how long to wait after that."""
+        call = self.call
+        if call is None or self.done() or not call._link.in_callback():
+            return timeout
+        call.wait(timeout)
+        if not call.ready():
+            return 0
+        self.settle(call)
+        return timeout
 
     def running(self) -> bool:
         """Is the call being run, so that it cannot be cancelled?"""
@@ -155,9 +174,14 @@ class PoolCall(_PromisingCall):
             lost: Any = BrokenByEngine(*error.args)
             lost.engine_id = self._engine
             raise lost from None
+        except TaskAborted as error:
+            if self._link.failure is None:  # of an executor that the task itself has used
+                raise
+            raise stdlib.BrokenProcessPool(str(error)) from None
         except BaseException as error:
-            if error is self._link.failure and not isinstance(error, TaskAborted):
-                raise stdlib.BrokenProcessPool(f"the engines cannot start: {error}") from error
+            if error is self._link.failure:
+                name = "" if isinstance(error, ParpoolError) else f"{type(error).__name__}: "  # of an initializer
+                raise stdlib.BrokenProcessPool(f"the engines cannot start: {name}{error}") from error
             raise
 
     def _unpack(self, payload: bytes) -> BaseException:

@@ -64,6 +64,11 @@ class Jobs:
         id = self._link.task_id(msg_id)
         return id is not None and self._records.get(id) is None and self._records.map_of(id) is None
 
+    def read_and_gone(self, jobs: Iterable[Any]) -> dict[str, int]:
+        """Those of the jobs, by name, that have ended, and whose values were read and let go; with their numbers."""
+        names = [job for job in jobs if isinstance(job, str) and self._was_read(job) and self.let_go(job)]
+        return {name: id for name in names if (id := self._link.task_id(name)) is not None}
+
     def _was_read(self, job: Any) -> bool:
         id = self._link.task_id(job) if isinstance(job, str) else None
         return id is not None and self._records.was_read(id)

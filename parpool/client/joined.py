@@ -216,11 +216,30 @@ class DirectMapResult(JoinedResult):
     """
 
     def __init__(
-        self, link: Link, owner: object, parts: Sequence[AsyncResult], slices: Sequence[slice], total: int
+        self,
+        link: Link,
+        owner: object,
+        parts: Sequence[AsyncResult],
+        slices: Sequence[slice],
+        total: int,
+        bar: Any = None,
     ) -> None:
         self._places = [range(total)[each] for each in slices]  #: for each part, the numbers of its items
         self._total = total
+        self._bar = bar
         super().__init__(link, owner, parts, "map")
+
+    def part_ended(self) -> None:
+        """A part has ended."""
+        with self._counting:
+            if self._bar is not None:
+                self._bar.update(self.progress - self._bar.n)
+        super().part_ended()
+
+    def _finish(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        super()._finish()
 
     def _laid_out(self, values: list[Any], failed: dict[int, BaseException]) -> list[Any]:
         whole: list[Any] = [None] * self._total

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 from collections.abc import Callable
@@ -20,13 +21,19 @@ if TYPE_CHECKING:
 
 INTERVAL = 0.1  #: seconds between two looks at what a bar counts
 
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|[\r\n])|[^\r\n]+")
+
 
 class Lines:
-    """Writes text of several engines, so that a line is of one of them. ``tag(engine, stream)`` stands before it."""
+    """Writes text of several engines, so that a line is of one of them. ``tag(engine, stream)`` stands before it.
+
+    A line that is written anew, as those of progress bars are, gets its tag anew, which it would have written over.
+    """
 
     def __init__(self, tag: Callable[[int | None, int], str]) -> None:
         self._tag = tag
-        self._at_start = True
+        self._at_start = True  #: of a line of its own
+        self._again = False  #: or of one that is to be written over
         self._last: tuple[int | None, int] | None = None
         self._broken: set[tuple[int | None, int]] = set()  #: whose last line was ended by us, for that of another
 
@@ -44,9 +51,11 @@ class Lines:
         if (engine, stream) in self._broken:
             self._broken.remove((engine, stream))
             text = text.removeprefix("\n")  # that line was ended above
-        for line in text.splitlines(keepends=True):
-            target.write(self._tag(engine, stream) + line if self._at_start else line)
-            self._at_start = line.endswith("\n")
+        for line in _LINE.findall(text):
+            due = self._at_start or (self._again and line not in ("\n", "\r\n"))
+            tagged = due and line != "\r"
+            target.write(self._tag(engine, stream) + line if tagged else line)
+            self._at_start, self._again = line.endswith("\n"), line.endswith("\r")
         self._last = engine, stream
         target.flush()
 
@@ -56,7 +65,7 @@ class Lines:
             stream = sys.stdout if self._last[1] == 1 else sys.stderr
             stream.write("\n")
             stream.flush()
-            self._at_start = True
+            self._at_start, self._again = True, False
             self._broken.add(self._last)
 
 

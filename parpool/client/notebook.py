@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 PATIENCE = 2.0  #: seconds that a controller has to tell what its engines hold
 SHOWN = 80  #: characters of a name
 ROWS = 32  #: engines
-BARS = 2000  #: of a timeline, about: in its many rows tasks that begin one soon after the other become one bar
+#: Bars of a timeline, about: tasks that begin one soon after the other become one, as they would look like one.
+BARS = 2000
 
 LABEL, PLOT, MARGIN, ROW, AXIS = 96, 540, 12, 20, 22  #: pixels of a timeline: three widths, two heights
 THINNEST = 2  #: pixels of a bar
@@ -39,10 +40,10 @@ COLOURS = {"ok": "#3b8ed0", "error": "#d9534f", "aborted": "#8a8a8a"}
 _UNSPEAKABLE = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def escaped(value: object) -> str:
-    """Anything as text of a page."""
+def escaped(value: object, most: int = SHOWN) -> str:
+    """Anything as text of a page, of ``most`` characters at the most."""
     text = _UNSPEAKABLE.sub("\ufffd", str(value))
-    return html.escape(text if len(text) <= SHOWN else text[: SHOWN - 1] + "…")
+    return html.escape(text if len(text) <= most else text[: most - 1] + "…")
 
 
 # Queues -----------------------------------------------------------------------------------------------
@@ -66,21 +67,16 @@ def _queues(status: Mapping[Any, Any], ids: Iterable[Any] | None = None) -> str:
     rows = {id: each for id, each in status.items() if isinstance(each, Mapping)}
     if ids is not None:
         rows = {id: rows.get(id, {}) for id in ids}
-    columns = [name for name in _COLUMNS if any(name in each for each in rows.values())]
+    columns = [name for name in _COLUMNS if any(name in each for each in rows.values())] or ["hostname"]
     cells = [["engine", *(_COLUMNS[name] for name in columns)]]
     for id in list(rows)[:ROWS]:
         if rows[id]:
             cells.append([str(id), *(_counted(rows[id].get(name, "")) for name in columns)])
         else:
-            cells.append([str(id), "does not serve", *[""] * (len(columns) - 1)][: len(columns) + 1])
+            cells.append([str(id), "does not serve", *[""] * (len(columns) - 1)])
     if one:
         cells = [line[1:] for line in cells]
-    marks = ["th", *["td"] * (len(cells) - 1)]
-    lines = [
-        "<tr>" + "".join(f"<{mark}>{escaped(cell)}</{mark}>" for cell in line) + "</tr>"
-        for mark, line in zip(marks, cells, strict=True)
-    ]
-    table = f"<table>{''.join(lines)}</table>" if rows else ""
+    table = _rows(cells) if rows else ""
     notes = [f"and {len(rows) - ROWS} more engines"] if len(rows) > ROWS else []
     if status.get("unassigned"):
         notes.append(
@@ -93,7 +89,22 @@ def _counted(value: Any) -> str:
     return str(len(value) if isinstance(value, list) else value)
 
 
-# Clients and views ------------------------------------------------------------------------------------
+def _rows(cells: Iterable[Iterable[str]]) -> str:
+    """A table, of which the first line has the names of the columns."""
+    lines = []
+    for number, line in enumerate(cells):
+        mark = "td" if number else "th"
+        lines.append("<tr>" + "".join(f"<{mark}>{escaped(cell)}</{mark}>" for cell in line) + "</tr>")
+    return f"<table>{''.join(lines)}</table>"
+
+
+# Clusters, clients and views ------------------------------------------------------------------------------------
+
+
+def cluster_html(told: str, sets: Mapping[str, int], folder: object) -> str:
+    """A cluster: what its text tells, its sets of engines, and where its files are."""
+    table = _rows([("engines", "set"), *((str(n), id) for id, n in list(sets.items())[:ROWS])]) if sets else ""
+    return f"<div><div><b>Cluster</b>{escaped(told, 200)}</div>{table}<div>{escaped(folder, 1000)}</div></div>"
 
 
 def client_html(ids: list[int], link: Link) -> str:
@@ -123,7 +134,7 @@ def _held(link: Link, ids: Iterable[int] | None = None) -> str:
     try:
         return _queues(link.control.status(PATIENCE), ids)
     except Exception as error:  # the pool is closed, the controller is away
-        return f"<div>{escaped(f'{type(error).__name__}: {error}')}</div>"
+        return f"<div>{escaped(f'{type(error).__name__}: {error}', 1000)}</div>"
 
 
 # Results ----------------------------------------------------------------------------------------------
@@ -188,7 +199,7 @@ def _timeline(arrived: list[Arrived], begun: float, end: float, link: Link) -> s
         return ""
     axis = _Axis(end - begun)
     shown = sorted(engines)[:ROWS]
-    step = axis.seconds * len(shown) / BARS
+    step = axis.seconds * max(len(shown) / BARS, THINNEST / PLOT)
     height = ROW * len(shown) + AXIS
     parts = [_row(number, id, engines[id], begun, axis, step, link) for number, id in enumerate(shown)]
     parts.append(

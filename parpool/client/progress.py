@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from time import monotonic
 from typing import Any
 
@@ -11,28 +12,34 @@ SELDOM = 5.0  #: between two lines of a file
 
 
 def progress_bar(total: int | None, kind: bool | str | None = True, file: Any = None) -> Any:
-    """A bar over ``total`` items (None: not known), on ``file`` or stderr; None where ``kind`` is False.
+    """A bar over ``total`` items (None: not known), on ``file`` or stderr; None where ``kind`` is False, or there is no
+    stderr.
 
     ``kind``: ``"tqdm"``, ``"rich"``, ``"text"``, or True: the first of them that is installed. It has ``update(n)``,
     ``close()``, and ``n``, how many there have been. Raises ValueError for another kind.
     """
     if not kind:
         return None
-    if isinstance(kind, str) and kind not in _KINDS:
+    named = isinstance(kind, str)
+    if (named and kind not in _KINDS) or not (named or kind == 1):  # True, also that of numpy
         raise ValueError(f"progress is True, False, {', '.join(map(repr, _KINDS))}, and not {kind!r}")
     file = file or sys.stderr  # as it is now: tqdm's own default is as it was when tqdm was imported
-    for make in _KINDS.values() if kind is True else [_KINDS[str(kind)]]:
+    if file is None:  # of a process without a console. (tqdm would fail, and never let go of the lock of all bars.)
+        return None
+    for make in [_KINDS[str(kind)]] if named else _KINDS.values():
         try:
             return make(total, file)
         except ImportError:
-            if kind is not True:
+            if named:
                 raise
     raise AssertionError("text needs nothing")
 
 
 def _tqdm(total: int | None, file: Any) -> Any:
     """Without tqdm's own monitor thread."""
-    from tqdm.auto import tqdm
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # in a notebook without ipywidgets it says so, and has a bar of text
+        from tqdm.auto import tqdm
 
     class Bar(tqdm):  # type: ignore[misc]
         monitor_interval = 0

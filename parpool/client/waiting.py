@@ -31,6 +31,11 @@ class WaitingRoom:
     def __iter__(self) -> Iterator[Task]:
         return iter([stands.tag for stands, _ in self._graph.waiting.values()] + self._through)
 
+    def may_decide(self, task: Task) -> bool:
+        """Has one of those ended of which any will do? Then it is of no consequence where the others are."""
+        after = task.after
+        return after is not None and not after.all and any(self._ends.get(id) is not None for id in after.ids)
+
     def add(self, task: Task, now: float) -> None:
         """Let a task wait."""
         stands = Task(task.id, patience=task.patience, tag=task)

@@ -62,12 +62,18 @@ class FakeController:
         self.lost: list[BaseException] = []
         self.changes = 0
         self.far.on_lost, self.far.on_change = self.lost.append, self._change
+        self.taken_in = 0  #: messages that have come to the client
+        self.take_in, self.far._take_in = self.far._take_in, self._take_in  # type: ignore[method-assign]
         self.count = 0
         self.stamps: list[Stamp] = []
         self.frames: list[bytes] = []
 
     def _change(self) -> None:
         self.changes += 1
+
+    def _take_in(self, frames: list[bytes]) -> None:
+        self.taken_in += 1
+        self.take_in(frames)
 
     def open(self) -> None:
         self._context = Context()
@@ -113,8 +119,12 @@ class FakeController:
             assert not isinstance(from_client(message[1][0]), kind), from_client(message[1][0])
 
     def say(self, message: Any, *frames: bytes) -> None:
+        """Say it, and let the client take it in, where it listens, and do what follows from it."""
         assert self.clients.send(self.name, encode(message), frames)
-        for _ in range(3):
+        taken_in, deadline = self.taken_in, time.monotonic() + 2
+        while self.taken_in == taken_in and time.monotonic() < deadline:
+            self.far.step(0.01)
+        for _ in range(2):
             self.far.step(0.01)
 
     def welcome(self, instance: str = "one", again: bool = False, next: int = 1, engines: Any = ()) -> ClientHello:

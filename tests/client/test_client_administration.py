@@ -166,6 +166,9 @@ def test_to_forget(rc: Client, other: Client) -> None:
     assert rc.hub_history() == theirs[1].msg_ids
     other.purge_everything()
     assert rc.hub_history() == []
+    rc[:].apply_sync(abs, -1)  # whose value nobody keeps
+    rc.purge_results(rc.history[-1])
+    assert len(rc.hub_history()) == 1 and rc.hub_history() == rc.history
 
 
 def test_to_forget_what_an_engine_ran(rc: Client, other: Client) -> None:

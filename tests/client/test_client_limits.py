@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import functools
 import os
 import signal
@@ -82,6 +83,7 @@ def die(how: str) -> str:
     elif how == "exit":
         os._exit(3)
     else:
+        faulthandler.disable()  # pytest's own, which would write of a crash where there is none
         os.kill(os.getpid(), signal.SIGSEGV)
     time.sleep(60)
     raise AssertionError

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import Progress, track
 from tqdm import tqdm
 
-from parpool import Client, Pool
+from parpool import Client, CompositeError, Pool
 from parpool.client import progress
 from parpool.client.progress import progress_bar
 
@@ -92,6 +92,9 @@ def test_kinds_that_cannot_be_meant(pool: Pool) -> None:
     assert progress_bar(1, False) is None and progress_bar(1, None) is None
     with pytest.raises(ValueError, match="progress is True, False, 'tqdm', 'rich', 'text', and not 'slow'"):
         pool.map(abs, [1], progress="slow")
+    for wrong in (2, 2.5, tqdm):
+        with pytest.raises(ValueError, match="progress is True"):
+            pool.map(abs, [1], progress=wrong)
 
 
 def test_of_maps_and_of_results(pool: Pool, rc: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,9 +103,40 @@ def test_of_maps_and_of_results(pool: Pool, rc: Client, monkeypatch: pytest.Monk
         assert pool.map(abs, range(6), progress=kind) == list(range(6))
         assert list(pool.imap(abs, range(6), progress=kind)) == list(range(6))
         assert rc.load_balanced_view().map_sync(abs, range(6), progress=kind) == list(range(6))
+        assert list(rc.load_balanced_view().imap(pow, range(6), [1] * 9, progress=kind)) == list(range(6))
         result = rc.load_balanced_view().map_async(abs, range(6))
         assert result.wait_interactive(0.01, 20, bar=kind)
-        assert plain(shown.getvalue()).count(said) >= 4
+        assert plain(shown.getvalue()).count(said) >= 5
+
+
+@pytest.mark.parametrize("targets", [slice(None), 0])
+def test_bars_of_a_direct_view_count_the_items_of_parts(
+    rc: Client, monkeypatch: pytest.MonkeyPatch, targets: Any
+) -> None:
+    monkeypatch.setattr(sys, "stderr", shown := io.StringIO())
+    assert rc[targets].map_sync(abs, range(6), progress="text") == list(range(6))
+    assert list(rc[targets].imap(abs, range(6), progress="tqdm")) == list(range(6))
+    result = rc[targets].map_async(abs, [-1, "x"], dist="r", progress="rich")
+    with pytest.raises((TypeError, CompositeError)):
+        result.get()
+    assert rc[targets].map_sync(abs, [], progress="text") == []
+    said = plain(shown.getvalue())
+    assert "6 of 6\n" in said and "6/6" in said and "2/2" in said and said.endswith("0 of 0\n")
+    with pytest.raises(ValueError, match="progress is"):
+        rc[targets].map_async(abs, range(6), progress="slow")
+
+
+def test_bars_of_imap_with_flags_and_without_a_length(rc: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", shown := io.StringIO())
+    values = rc.load_balanced_view().imap(abs, iter(range(6)), targets=[0], chunksize=2, progress="text")
+    assert list(values) == list(range(6)) and shown.getvalue() == "6\n"
+
+
+def test_where_there_is_no_stderr(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    for kind in (True, "tqdm", "rich", "text"):
+        assert pool.map(abs, range(6), progress=kind) == list(range(6))
+        assert list(pool.imap(abs, range(6), progress=kind)) == list(range(6))
 
 
 @pytest.fixture(autouse=True)

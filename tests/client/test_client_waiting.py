@@ -61,6 +61,17 @@ def test_it_waits_for_one_of_them(place: Place) -> None:
     assert named(task) == {2}, "the scheduler that it goes to knows nothing of the other"
 
 
+def test_one_of_which_any_will_do_has_ended_before(place: Place) -> None:
+    place.alive |= {1, 2}
+    any_of_them = Task(9, after=on([1, 2], all=False))
+    assert not place.room.may_decide(any_of_them)
+    place.end(2)
+    assert place.room.may_decide(any_of_them)
+    assert not any(map(place.room.may_decide, (Task(8), Task(8, after=on([1, 2])), Task(8, follow=on([2], all=False)))))
+    place.room.add(any_of_them, 0.0)
+    assert place.through() == [9] and named(any_of_them) == {2}
+
+
 def test_one_that_can_never_run_goes_with_the_reason_for_it(place: Place) -> None:
     place.alive |= {1, 2}
     task = place.add(9, after=[1, 2])
