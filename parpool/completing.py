@@ -73,7 +73,7 @@ class RemoteCompletion:
             return nothing
         try:
             end, matches = view.complete(line)
-        except ParpoolError:
+        except (ParpoolError, ValueError):  # the engines are gone, the client is closed
             return nothing
         completions = [SimpleCompletion(text=match) for match in matches]
         return {"completions": completions, "matched_fragment": end, "suppress": bool(completions)}

@@ -22,11 +22,12 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 from IPython.core.magic import no_var_expand
-from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
+from IPython.core.magic_arguments import argument, magic_arguments
 
 from .client.live import Following
 from .completing import RemoteCompletion
-from .magic_options import SORTED, Configured, chosen, how_to_run, split
+from .errors import ParpoolError
+from .magic_options import SORTED, Configured, chosen, how_to_run, parsed, split
 from .tracebacks import showing
 
 if TYPE_CHECKING:
@@ -120,11 +121,15 @@ class Prompt:
     def __call__(self, lines: list[str]) -> list[str]:
         """The lines of a cell, as IPython is to run them."""
         cell = "".join(lines).strip()
-        if self._receiver is None or self.here:
+        if self._receiver is None or self.here or not cell:
             return lines
         suffix = self._receiver.suffix
         if cell == f"autopx{suffix}" or _FOR_THE_PROMPT.fullmatch(cell):
             return lines
+        for number, line in enumerate(lines):
+            if line.rstrip() == f"%autopx{suffix}":  # what follows is for this process again
+                code = "".join(lines[:number])
+                return [f"get_ipython().run_cell_magic('px{suffix}', '', {code!r})\n", *lines[number:]]
         return [f"%%px{suffix}\n", *lines]
 
     def _ask_there(self, lines: list[str]) -> list[str]:
@@ -200,7 +205,7 @@ class Magics:
         as it comes, and the value of a last expression, and raises what was raised; else it gives an AsyncResult.
         """
         options, code = split(line) if cell is None else (line, cell)
-        given = parse_argstring(self.px, options)
+        given = parsed(self.px, options)
         view = self._active("px")
         if not code.strip():
             raise UsageError(f"%px{self.suffix} takes code: %px{self.suffix} x = 1")
@@ -210,15 +215,18 @@ class Magics:
         how = self._configured.with_those(given)
         if how.verbose:
             print(f"Executing command on Controller\nengines: {view.targets if targets is None else targets}")
-        result: AsyncResult = view.execute(code, targets=targets, block=False)
+        try:
+            result: AsyncResult = view.execute(code, targets=targets, block=False)
+        except (ParpoolError, ValueError) as error:  # its engines are gone, or its client is closed
+            raise UsageError(f"{error}; activate() of another view gives %px{self.suffix} other engines") from None
         self.last, self._where = result, view.targets if targets is None else targets
         if given.out is not None:
             self._prompt.shell.user_ns[given.out] = result
-        if given.local:  # while the engines are at it
-            self._run_here(code)
+        # While the engines are at it. Ctrl-C there ends the wait for them, too.
+        interrupted = given.local and isinstance(self._run_here(code).error_in_exec, KeyboardInterrupt)
         if not (view.block if given.block is None else given.block):
             return result
-        self._show(result, how)
+        self._show(result, how, interrupted)
         return None
 
     @no_var_expand
@@ -228,7 +236,7 @@ class Magics:
 
         What begins with %, ! or ? is still for this prompt, as are ``name?``, ``exit`` and ``quit``.
         """
-        parse_argstring(self.autopx, line)
+        parsed(self.autopx, line)
         if self._prompt.receiver is self:
             self._prompt.receiver = None
             print("Auto Parallel Disabled")
@@ -242,7 +250,7 @@ class Magics:
     @SORTED
     def pxresult(self, line: str) -> None:
         """Wait for the last code of %px, %%px or %autopx, and show what came of it as %px does that waits."""
-        given = parse_argstring(self.pxresult, line)
+        given = parsed(self.pxresult, line)
         self._active("pxresult")
         if self.last is None:
             raise UsageError(f"there is no result: no code has been run with %px{self.suffix} yet")
@@ -258,7 +266,7 @@ class Magics:
         ``--block`` and ``--noblock`` set the flag of the view. Its targets cannot be changed: ``--targets`` is for the
         magics alone, until another view is activated.
         """
-        given = parse_argstring(self.pxconfig, line)
+        given = parsed(self.pxconfig, line)
         view = self._active("pxconfig")
         chosen(view, given.targets)  # raises what is wrong with it
         if given.block is not None:
@@ -280,20 +288,21 @@ class Magics:
             )
         return self.view
 
-    def _run_here(self, code: str) -> None:
+    def _run_here(self, code: str) -> Any:
         self._prompt.here = True
         try:
-            self._prompt.shell.run_cell(code)
+            return self._prompt.shell.run_cell(code)
         finally:
             self._prompt.here = False
 
-    def _show(self, result: AsyncResult, how: Configured) -> None:
+    def _show(self, result: AsyncResult, how: Configured, interrupted: bool = False) -> None:
         following = Following(result) if how.stream else None
-        if how.signal_on_interrupt != "0" and not _waited(result, following, how):
+        interrupted = interrupted or not _waited(result, following, how)
+        if interrupted and how.signal_on_interrupt != "0":
             print("Received Keyboard Interrupt. Sending signal SIGINT to engines...", file=sys.stderr)
             self._active("px").client.interrupt(self._where)
-        if not _waited(result, following, how):
-            # Another one, without the frames below: they are of no interest here.
+            interrupted = not _waited(result, following, how)
+        if interrupted:
             raise KeyboardInterrupt(
                 f"the engines go on: %pxresult{self.suffix} waits for them again, interrupt() of the client stops them"
             )

@@ -56,6 +56,28 @@ import matplotlib.pyplot as plt
 plt.plot([1, 2]);
 ---
 rc.close()
+---
+forked = Pool(1).client; one = forked[0]; one.block = True; one.activate()
+---
+%px display("of an engine without a shell")
+---
+%%px
+import matplotlib.figure
+drawn = matplotlib.figure.Figure()
+drawn.subplots().plot([1, 2])
+drawn
+---
+import os
+waiting = one.apply_async(os._exit, 1)
+waiting.wait()
+---
+one
+---
+waiting
+---
+%px 1
+---
+forked.close()
 """
 
 
@@ -118,3 +140,17 @@ def test_pictures(outputs: list[list[Any]]) -> None:
     assert text(outputs[11]) == "[output:0]\n"
     [picture] = shown(outputs[11])
     assert base64.b64decode(picture["image/png"]).startswith(b"\x89PNG")
+
+
+def test_engines_that_are_forked_from_the_notebook(outputs: list[list[Any]]) -> None:
+    assert text(outputs[14]) == "[stdout:0] of an engine without a shell\n"
+    pytest.importorskip("matplotlib")
+    [picture] = shown(outputs[15])
+    assert base64.b64decode(picture["image/png"]).startswith(b"\x89PNG") and text(outputs[15]) == "Out[0:2]:\n"
+
+
+def test_engines_that_have_died(outputs: list[list[Any]]) -> None:
+    [view], [result] = shown(outputs[17]), shown(outputs[18])
+    assert "<td>0</td><td>does not serve</td>" in view["text/html"] and view["text/plain"] == "<DirectView 0>"
+    assert "failed, 1 of 1 item" in result["text/html"] and result["text/plain"].endswith("failed>")
+    assert "engine 0 does not serve" in text(outputs[19]) and "activate() of another view" in text(outputs[19])

@@ -31,6 +31,7 @@ class Terminal:
         }
         arguments = ["-m", "IPython", "--no-banner", "--colors=nocolor", "--no-confirm-exit", "--no-term-title"]
         arguments += ["--HistoryManager.enabled=False", "--TerminalInteractiveShell.autosuggestions_provider=None"]
+        arguments += ["--InteractiveShellApp.exec_lines=begun = 'here'"]  # as in a start-up file
         self.child: Any = pexpect.spawn(
             sys.executable,
             arguments,
@@ -97,6 +98,23 @@ def test_without_engines_the_magics_say_what_to_do(bare: Terminal) -> None:
         shown = bare.type(line)
         assert "UsageError: %px" in shown or "UsageError: %autopx" in shown
         assert "view.activate()" in shown and "view = parpool.Pool().client[:]" in shown.replace("\n", "")
+
+
+def test_engines_that_are_forked_from_the_prompt_have_no_part_in_it(bare: Terminal) -> None:
+    bare.type("typed = 1; typed")
+    bare.type("from parpool import Pool; rc = Pool(1).client; one = rc[0]; one.block = True; one.activate()")
+    assert "['Pool', 'begun', 'typed']" in bare.type("one.keys()")
+    assert "[stdout:0] 5" in bare.type("%px display(5)"), "and not here"
+    for name in ("In", "Out", "_", "_1", "_i"):
+        shown = bare.type(f"%px {name}")
+        assert f"NameError: name '{name}' is not defined" in shown and ("ipython=True" in shown) is (name[0] != "_")
+    assert "SystemExit" in bare.type("%px exit()"), "Python's own"
+    assert "<built-in function open>" in bare.type("%px open")
+    assert "'here there'" in bare.type("one.apply_sync(lambda: begun + ' there')"), "the user's names are the engine's"
+    bare.type("def shout(): get_ipython().system('exit 3'); return get_ipython().getoutput('echo by a shell')\n")
+    assert "['by a shell']" in bare.type("one.apply_sync(shout)"), "as functions with !commands call it"
+    assert "['Pool', 'begun', 'typed']" in bare.type("one.keys()")
+    assert "get_ipython" in bare.type("In, get_ipython"), "and nothing is gone here"
 
 
 def test_the_tab_key(terminal: Terminal) -> None:

@@ -65,7 +65,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "default": {"errors", "options", "client", "launch", "pool", "net.address"},
     "context": {"pool"},
     "patching": {"pool"},
-    "magics": {"client", "completing", "magic_options", "tracebacks"},
+    "magics": {"errors", "client", "completing", "magic_options", "tracebacks"},
     "magic_options": {"errors", "client"},
     "tracebacks": {"errors"},
     "completing": {"errors", "client"},
