@@ -11,7 +11,7 @@ from typing import Any
 
 from parpool import Dependency, Reference, depend, dependent, require
 
-from . import error
+from . import client, cluster, error
 from .balanced import LoadBalancedView
 from .clients import Client
 from .clusters import Cluster
@@ -36,6 +36,7 @@ from .error import (
 from .executor import ViewExecutor
 from .functions import ParallelFunction, RemoteFunction, parallel, remote
 from .interactive import interactive
+from .missing import lacking
 from .results import AsyncHubResult, AsyncMapResult, AsyncResult
 from .views import BroadcastView, DirectView
 
@@ -72,15 +73,23 @@ __all__ = [
     "UnmetDependency",
     "UnmetDependencyError",
     "ViewExecutor",
+    "client",
+    "cluster",
     "collect_exceptions",
     "depend",
     "dependent",
     "error",
     "interactive",
     "parallel",
+    "register_joblib_backend",
     "remote",
     "require",
+    "version_info",
 ]
+
+#: Of ipyparallel: the version whose names these are. ``parpool.__version__`` is parpool's own.
+version_info = (9, 2, 0)
+__version__ = "9.2.0"
 
 UnmetDependencyError = UnmetDependency
 AbortedTask = TaskAborted
@@ -105,11 +114,25 @@ _MISSING = {
     ),
     **dict.fromkeys(("use_dill", "use_cloudpickle", "use_pickle"), "it is a method of views here: rc[:].use_dill()"),
     "ClusterManager": "`parpool status` shows the clusters, and Cluster.from_file() connects to one",
-    "bind_kernel": "parpool's engines are no IPython kernels",
-    "register_joblib_backend": "parpool is no backend of joblib",
+    "bind_kernel": "parpool's engines are no IPython kernels: `parpool start --ipython` has them host a shell each",
+    "apps": "the commands are those of `parpool`: see docs/clusters.md",
+    "datapub": "tasks tell more than their values by what they print (ar.stdout) and display (ar.outputs)",
+    "serialize": "parpool.register_serializer() tells how types of one's own travel",
+    "util": "interactive() is here itself",
+    "controller": "`parpool controller` is its command, and Dependency, depend and require are here itself",
+    "engine": "`parpool engine` is its command",
 }
 
 
+def register_joblib_backend(name: str = "ipyparallel", make_default: bool = False) -> None:
+    """Make the default cluster a backend of joblib. ``make_default``: and use it where no other is named.
+
+    Where no cluster runs, engines are started here. See :mod:`parpool.compat.joblib`.
+    """
+    from .joblib import register
+
+    register(name, make_default)
+
+
 def __getattr__(name: str) -> Any:
-    why = f": {_MISSING[name]}" if name in _MISSING else ""
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{why}")
+    raise lacking(f"module {__name__!r}", name, _MISSING)

@@ -10,6 +10,7 @@ from parpool import LoadBalancedView as NativeView
 from .error import translating
 from .executor import LazyMapIterator
 from .results import AsyncMapResult, AsyncResult
+from .retrying import again
 from .views import View
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class LoadBalancedView(View):
         """parpool's own view of these targets. Its flags are not ours."""
         return self.client.parpool.load_balanced_view(self.targets)
 
-    def _flags(self) -> dict[str, Any]:
+    def options(self) -> dict[str, Any]:
         timeout = self.timeout if self.timeout and self.timeout > 0 else None
         return {"after": self.after, "follow": self.follow, "timeout": timeout, "retries": self.retries}
 
@@ -42,9 +43,9 @@ class LoadBalancedView(View):
     ) -> AsyncResult:
         with translating():
             result = self.client.parpool.send_apply_request(
-                f, args, kwargs, block=False, targets=self.targets, balanced=True, **self._flags()
+                again(f, self.retries), args, kwargs, block=False, targets=self.targets, balanced=True, **self.options()
             )
-        return AsyncResult(self.client, result, single=True, passing=passing)
+        return self.kept(AsyncResult(self.client, result, single=True, passing=passing))
 
     def map(
         self,
@@ -55,14 +56,17 @@ class LoadBalancedView(View):
         chunksize: int = 1,
         ordered: bool = True,
         return_exceptions: bool = False,
+        label: str | None = None,
     ) -> Any:
         """``list(map(f, *sequences))``, items as engines become free."""
         if not sequences:
             raise TypeError("must have some sequences to map onto!")
         with translating():
-            result = self.parpool.map_async(f, *sequences, chunksize=chunksize, ordered=ordered, **self._flags())
+            result = self.parpool.map_async(
+                again(f, self.retries), *sequences, chunksize=chunksize, ordered=ordered, **self.options()
+            )
         options: Any = {"return_exceptions": return_exceptions, "fname": "map"}
-        return self._give(AsyncMapResult(self.client, result, single=False, **options), block)
+        return self._give(self.kept(AsyncMapResult(self.client, result, single=False, **options), label), block)
 
     def imap(  # type: ignore[override]  # with its own options
         self,
@@ -75,5 +79,13 @@ class LoadBalancedView(View):
     ) -> LazyMapIterator:
         """An iterator over the values; no more than ``max_outstanding`` items are sent whose values were not taken."""
         most = 2 * len(self) if isinstance(max_outstanding, str) else max_outstanding
-        values = self.parpool.imap(f, *sequences, ordered=ordered, buffersize=most or None, **self._flags())
+        values = self.parpool.imap(
+            again(f, self.retries), *sequences, ordered=ordered, buffersize=most or None, **self.options()
+        )
         return LazyMapIterator(values, return_exceptions)
+
+    def register_joblib_backend(self, name: str = "ipyparallel", make_default: bool = False) -> None:
+        """Make the engines of this view's client a backend of joblib; its targets and flags are not looked at."""
+        from .joblib import register
+
+        register(name, make_default, self.client.parpool)

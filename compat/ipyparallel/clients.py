@@ -15,13 +15,29 @@ from typing import Any
 import parpool
 
 from .balanced import LoadBalancedView
-from .error import TimeoutError, translating
+from .error import TimeoutError, translating, unknown_ones
 from .executor import ViewExecutor
+from .metadata import Labels
+from .missing import lacking
 from .results import AsyncHubResult, AsyncMapResult, AsyncResult
 from .views import BroadcastView, DirectView
 
 #: Of the machinery there, which has no counterpart here.
 _IGNORED = ("context", "debug", "ipython_dir", "config", "parent")
+_MISSING = {
+    **dict.fromkeys(
+        ("become_dask", "become_distributed", "stop_dask", "stop_distributed"),
+        "engines here are no workers of dask: start `dask worker` beside them, or stay with executor() or joblib",
+    ),
+    **dict.fromkeys(
+        ("send_apply_request", "send_execute_request", "create_message_futures", "session"),
+        "there are no messages of Jupyter's behind it: views have apply() and execute()",
+    ),
+    **dict.fromkeys(
+        ("curve_publickey", "curve_secretkey", "curve_serverkey"),
+        "the keys of CurveZMQ are in the connection file",
+    ),
+}
 _TUNNELS = ("sshserver", "sshkey", "password", "paramiko")
 
 
@@ -57,7 +73,9 @@ class Client:
             self.parpool = parpool.Client(connection_info, **names, **options)
             self.parpool.remarks = False  # log records and warnings are text on stderr, as they are there
         self.cluster = cluster
+        self.profile = profile or "default"
         self.block = False
+        self.labels = Labels()  #: of its calls
         self._known: set[str] = set()  #: the names of other clients' calls that were asked for
         if _prompt_is_bare():
             self.activate()
@@ -193,7 +211,7 @@ class Client:
     def get_result(self, indices_or_msg_ids: Any = None, block: bool | None = None, owner: bool = True) -> AsyncResult:
         """The result of a call by its name or its place in the history; of several, one result."""
         jobs = _inner(-1 if indices_or_msg_ids is None else indices_or_msg_ids)
-        with translating():
+        with translating(), unknown_ones():
             found = self.parpool.get_result(jobs)
         known = self._known.union(self.history)
         foreign = not known.issuperset(found.msg_ids)
@@ -236,7 +254,12 @@ class Client:
         """Have tasks that have ended run again."""
         found = self.get_result(indices_or_msg_ids, block=False).msg_ids if _has_places(indices_or_msg_ids) else None
         jobs = indices_or_msg_ids if found is None else found
-        result = AsyncResult(self, self.parpool.resubmit(_inner(jobs)), single=isinstance(jobs, str))
+        try:
+            native = self.parpool.resubmit(_inner(jobs))
+        except parpool.ParpoolError:
+            self.get_result(jobs, block=False)  # which raises where one is not known
+            raise
+        result = AsyncResult(self, native, single=isinstance(jobs, str))
         if self.block if block is None else block:
             result.wait()
         return result
@@ -253,11 +276,11 @@ class Client:
         return self.parpool.hub_history()
 
     def db_query(self, query: dict[str, Any], keys: Any = None) -> list[dict[str, Any]]:
-        """The hub's records for which ``query`` holds."""
+        """The hub's records for which ``query`` holds. Labels are known of this client's own calls alone."""
         wanted = [keys] if isinstance(keys, str) else keys
         if wanted is not None and "msg_id" not in wanted:
             wanted = ["msg_id", *wanted]
-        return self.parpool.db_query(query, wanted)
+        return self.labels.query(self.parpool.db_query, query, wanted)
 
     def purge_local_results(self, jobs: Any = (), targets: Any = ()) -> None:
         """Forget calls that have ended, here and in the hub: what is known of a call is kept in one place."""
@@ -306,6 +329,9 @@ class Client:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+    def __getattr__(self, name: str) -> Any:
+        raise lacking(f"{type(self).__name__!r} object", name, _MISSING)
 
     def __repr__(self) -> str:
         return repr(self.parpool)

@@ -15,6 +15,8 @@ from typing import Any
 import parpool
 from parpool import NoEngines, ParpoolError, RemoteError, TaskAborted
 
+from .metadata import each_of
+
 __all__ = [
     "AlreadyDisplayedError",
     "CompositeError",
@@ -25,6 +27,7 @@ __all__ = [
     "InvalidDependency",
     "KernelError",
     "NoEnginesRegistered",
+    "NoSuchTask",
     "RemoteError",
     "TaskAborted",
     "TaskRejectError",
@@ -66,6 +69,21 @@ class DependencyTimeout(ImpossibleDependency, parpool.DependencyTimeout):
 
 class InvalidDependency(ImpossibleDependency, parpool.InvalidDependency):
     """What was given as a dependency is none."""
+
+
+class NoSuchTask(RemoteError, KeyError):
+    """A task that is not known, here or to the hub. There, it is a RemoteError whose ``ename`` is ``KeyError``."""
+
+    __str__ = RemoteError.__str__
+
+
+@contextmanager
+def unknown_ones() -> Iterator[None]:
+    """Within it, a KeyError comes out as :class:`NoSuchTask`."""
+    try:
+        yield
+    except KeyError as error:
+        raise NoSuchTask("KeyError", str(error.args[0])) from None
 
 
 _FATES: Mapping[type[ParpoolError], type[RemoteError]] = {
@@ -141,8 +159,24 @@ def collect_exceptions(rdict_or_list: Any, method: str = "unspecified") -> Any:
 # The translation ------------------------------------------------------------------------------------
 
 
-def translated(error: BaseException) -> BaseException:
-    """An exception of parpool's as ipyparallel has it; any other one as it is."""
+def translated(error: BaseException, result: parpool.AsyncResult | None = None) -> BaseException:
+    """An exception of parpool's as ipyparallel has it; any other one as it is. ``result``: of which it is."""
+    made = _translated(error)
+    if result is not None and isinstance(made, RemoteError):
+        _add_uuids(made, result.metadata)
+    return made
+
+
+def _add_uuids(error: RemoteError, metadata: Any) -> None:
+    """To what is told of an engine belongs its uuid."""
+    uuids = {task["engine_id"]: task["engine_uuid"] for task in each_of(metadata)}
+    infos = [entry[3] for entry in error.elist] if isinstance(error, CompositeError) else [error.engine_info]
+    for info in infos:
+        if info and info.get("engine_id") in uuids:
+            info["engine_uuid"] = uuids[info["engine_id"]]
+
+
+def _translated(error: BaseException) -> BaseException:
     made: BaseException
     if type(error) in _FATES:
         kind = _FATES[type(error)]  # type: ignore[index]
@@ -173,14 +207,14 @@ def _exception(error: Exception) -> Exception:
 
 
 @contextmanager
-def translating() -> Iterator[None]:
-    """Within it, parpool's exceptions come out as ipyparallel's."""
+def translating(result: parpool.AsyncResult | None = None) -> Iterator[None]:
+    """Within it, parpool's exceptions come out as ipyparallel's. ``result``: of which they are."""
     try:
         yield
     except parpool.ResultTimeout as error:
         raise TimeoutError(str(error)) from None
     except ParpoolError as error:
-        made = translated(error)
+        made = translated(error, result)
         if made is error:
             raise
         raise made from error.__cause__  # and not from what it was made of, which would be printed again

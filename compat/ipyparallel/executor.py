@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
@@ -62,10 +63,16 @@ class ViewExecutor(Executor):
         return result
 
     def map(self, func: Callable[..., Any], *iterables: Any, **kwargs: Any) -> Iterator[Any]:  # type: ignore[override]
-        """An iterator over the values, by the view's ``imap``."""
-        for name in ("timeout", "chunksize"):  # the first was not kept there, and parpool puts items together by itself
-            kwargs.pop(name, None)
+        """An iterator over the values, by the view's ``imap``. ``timeout`` is not kept, as there, but warned of."""
+        if kwargs.pop("timeout", None) is not None:
+            warnings.warn("ViewExecutor.map() keeps no timeout: map_async(...).get(timeout) does", stacklevel=2)
+        kwargs.pop("chunksize", None)  # parpool puts items together by itself
         return self.view.imap(func, *iterables, **kwargs)
+
+    @property
+    def is_shut(self) -> bool:
+        """Does it take no more calls?"""
+        return self._shut
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls. The engines serve on."""

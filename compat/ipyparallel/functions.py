@@ -6,7 +6,9 @@ import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from .balanced import LoadBalancedView
 from .results import AsyncMapResult
+from .retrying import again
 from .views import View
 
 
@@ -72,18 +74,23 @@ class ParallelFunction(RemoteFunction):
 
     def __call__(self, *sequences: Any, **kwargs: Any) -> Any:
         """Cut the arguments into parts, and call the function with each."""
-        return self._give(self._made(self._theirs()(*sequences, **kwargs), len(sequences) > 0))
+        with self.view.temp_flags(**self.flags):
+            return self._give(self._made(self._theirs()(*sequences, **kwargs), len(sequences) > 0))
 
     def map(self, *sequences: Iterable[Any]) -> Any:
         """Call the function for each item."""
-        return self._give(self._made(self._theirs().map(*sequences), True))
+        with self.view.temp_flags(**self.flags):
+            return self._give(self._made(self._theirs().map(*sequences), True))
 
     def _theirs(self) -> Any:
         """parpool's own, of the view as it is now."""
-        options = {"chunksize": self.chunksize} if self.chunksize is not None else {}
-        options |= self.flags
-        return self.view.parpool.parallel(self.dist, False, self.ordered, **options)(self.func)
+        options: dict[str, Any] = {"chunksize": self.chunksize} if self.chunksize is not None else {}
+        function = self.func
+        if isinstance(self.view, LoadBalancedView):
+            options |= self.view.options()
+            function = again(function, self.view.retries)
+        return self.view.parpool.parallel(self.dist, False, self.ordered, **options)(function)
 
     def _made(self, result: Any, several: bool) -> AsyncMapResult:
         options: Any = {"return_exceptions": self.return_exceptions, "fname": getattr(self, "__name__", "map")}
-        return AsyncMapResult(self.view.client, result, single=not several, **options)
+        return self.view.kept(AsyncMapResult(self.view.client, result, single=not several, **options))

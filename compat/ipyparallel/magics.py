@@ -36,12 +36,10 @@ _FOR_THE_PROMPT = re.compile(r"[%!?].*|\w+\?\??|(exit|quit)(\(\))?", re.DOTALL)
 
 
 def activate(view: DirectView, suffix: str = "") -> None:
-    """Let the magics of this suffix use a view. RuntimeError where no IPython prompt is running."""
+    """Let the magics of this suffix use a view, at the IPython prompt that runs."""
     from IPython import get_ipython
 
     shell: Any = get_ipython()
-    if shell is None:
-        raise RuntimeError("activate() brings %px to an IPython prompt, and none is running in this process")
     known: dict[str, Magics] | None = vars(shell).get(_KEY)
     if known is None:
         view.parpool.activate(_KEY)  # for how the errors of engines are shown
@@ -52,7 +50,7 @@ def activate(view: DirectView, suffix: str = "") -> None:
 
 
 _BLOCK = (
-    argument("--block", action="store_const", const=True, help="wait"),
+    argument("--block", "-b", action="store_const", const=True, help="wait"),
     argument("--noblock", "-a", dest="block", action="store_const", const=False, help="give an AsyncResult"),
 )
 _COMMON = (
@@ -65,12 +63,13 @@ _COMMON = (
     argument("--progress-after", type=float, help="seconds until there is a progress bar; below 0: none"),
     argument("--signal-on-interrupt", help="what Ctrl-C sends to the engines: a signal's name or number"),
 )
-_CELL = (
-    *_COMMON,
-    argument("--local", action="store_true", help="run it here, too"),
+_SHOWN = (
     argument("--out", "-o", metavar="NAME", help="bind the AsyncResult to this name, here"),
     argument("--group-outputs", "--group", default="type", choices=("type", "engine", "order"), help="how to sort it"),
+    argument("-e", dest="group_outputs", action="store_const", const="engine", help="by engine"),
+    argument("-r", dest="group_outputs", action="store_const", const="order", help="in order"),
 )
+_CELL = (*_COMMON, argument("--local", action="store_true", help="run it here, too"), *_SHOWN)
 
 
 def _options(arguments: tuple[Any, ...]) -> Any:
@@ -132,13 +131,16 @@ class Magics:
             transformers.append(self)
             print("%autopx enabled")
 
-    @no_var_expand
+    @_options(_SHOWN)
     def pxresult(self, line: str) -> None:
         """Wait for the last code, and show what came of it."""
+        given = parse_argstring(self.pxresult, line)
         if self.last_result is None:
             raise UsageError("No previous result")
+        if given.out:
+            self.shell.user_ns[given.out] = self.last_result
         self.last_result.get()
-        self.last_result.display_outputs()
+        self.last_result.display_outputs(given.group_outputs)
 
     @_options(_COMMON)
     def pxconfig(self, line: str) -> None:
@@ -179,8 +181,8 @@ class Magics:
             print(f"{'Parallel' if block else 'Async parallel'} execution on engine(s): {targets}")
         stream = self.stream if given.stream is None else given.stream
         after = self.progress_after if given.progress_after is None else given.progress_after
-        result: AsyncResult = view.execute(code, silent=False, targets=targets, block=False)
         try:
+            result: AsyncResult = view.execute(code, silent=False, targets=targets, block=False)
             self.last_result = result
             if given.out:
                 self.shell.user_ns[given.out] = result

@@ -103,6 +103,19 @@ def show(data: dict[str, Any], metadata: dict[str, Any]) -> None:
         sys.stdout.write(f"{data.get('text/plain', '')}\n")
 
 
+def write(stream: Any, label: str, text: str) -> None:
+    """Write what a task has printed, under a label."""
+    stream.write(label + text + ("" if text.endswith("\n") else "\n"))
+
+
+def show_all(label: str, outputs: list[dict[str, Any]]) -> None:
+    """Show what a task has displayed, under a label."""
+    sys.stdout.write(label)
+    for output in outputs:
+        if output.get("data"):
+            show(output["data"], output.get("metadata", {}))
+
+
 def _is_executed(value: Any) -> bool:
     # By its look: parpool has no public name for what execute() gives.
     return not isinstance(value, ExecuteReply) and type(value).__name__ == "Executed" and hasattr(value, "source")

@@ -13,26 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import parpool
 
-from .error import TimeoutError, translated, translating, with_translated
-from .reply import ExecuteReply, replies, reply, show
+from .error import CompositeError, TimeoutError, translated, translating, with_translated
+from .metadata import KEYS, Metadata, each_of
+from .reply import ExecuteReply, replies, reply, show_all, write
 
 if TYPE_CHECKING:
     from .clients import Client
-
-KEYS = (
-    "msg_id submitted started completed received engine_id engine_uuid after follow status stdout stderr"
-    " execute_result outputs data"
-).split()
-
-
-class Metadata(dict[str, Any]):
-    """What is known of a task, with its keys as attributes."""
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(name) from None
 
 
 class AsyncResult(Future[Any]):
@@ -51,6 +37,7 @@ class AsyncResult(Future[Any]):
         silent: bool = True,
         fname: str = "apply",
         passing: bool = False,
+        of_map: bool = False,
     ) -> None:
         super().__init__()
         self.parpool = result
@@ -60,6 +47,7 @@ class AsyncResult(Future[Any]):
         self._return_exceptions = return_exceptions
         self.silent = silent
         self.fname = fname
+        self._of_map = of_map  #: a task of a map: its value is the list of one value, which is that of its items
         self._split: tuple[AsyncResult, ...] | None = None
         if not passing:  # else its value is read at once, and nobody has it to wait for it as a future
             result.add_done_callback(lambda _: self._settle())
@@ -83,9 +71,12 @@ class AsyncResult(Future[Any]):
             for part in self.wait(timeout, FIRST_EXCEPTION)[0]:
                 if not part.successful():
                     return part.get(return_exceptions=keep)
-        with translating():
+        with translating(self.parpool):
             value = self.parpool.get(_limit(timeout), return_exceptions=keep)
-        return replies(with_translated(value) if keep else value, self)
+        return self._value(with_translated(value) if keep else value)
+
+    def _value(self, value: Any) -> Any:
+        return [value] if self._of_map and not isinstance(value, BaseException) else replies(value, self)
 
     def result(self, timeout: float | None = None) -> Any:
         """``get(timeout)``: a method, as futures have it."""
@@ -101,7 +92,7 @@ class AsyncResult(Future[Any]):
         try:
             self.parpool.get()
         except BaseException as error:
-            return translated(error)
+            return translated(error, self.parpool)
         return None
 
     @property
@@ -175,14 +166,14 @@ class AsyncResult(Future[Any]):
         return False
 
     def __await__(self) -> Generator[Any, None, Any]:
-        with translating():
+        with translating(self.parpool):
             value = yield from self.parpool.__await__()
-        return replies(value, self)
+        return self._value(value)
 
     # -- parts ------------------------------------------------------------------------------------------------
 
     def __len__(self) -> int:
-        return len(self.parpool)
+        return 1 if self._of_map else len(self.parpool)
 
     def __bool__(self) -> bool:
         return True
@@ -191,43 +182,43 @@ class AsyncResult(Future[Any]):
         """The values, each as soon as it has arrived."""
         if self._single:
             raise TypeError("AsyncResults with a single result are not iterable.")
-        if self._return_exceptions:
+        if self._return_exceptions or self._of_map:
             yield from self.get()
             return
         if self.fname == "execute":
             for part in self.split():
                 yield part.get()
             return
-        with translating():
+        with translating(self.parpool):
             yield from self.parpool
 
     def split(self) -> tuple[AsyncResult, ...]:
-        """A result for each task."""
+        """A result for each task; that of a map's task gives a list with the list of its items' values."""
         if self._split is None:
-            parts = (self.parpool,) if self._single else tuple(self.parpool.split())
-            self._split = (
-                (self,) if len(parts) == 1 and not isinstance(self, AsyncMapResult) else tuple(map(self._part, parts))
-            )
+            parts = (self.parpool,) if self._single or self._of_map else tuple(self.parpool.split())
+            alone = len(parts) == 1 and not isinstance(self, AsyncMapResult)
+            self._split = (self,) if alone else tuple(map(self._part, parts))
         return self._split
 
     def _part(self, part: parpool.AsyncResult) -> AsyncResult:
         options: dict[str, Any] = {"return_exceptions": self._return_exceptions, "silent": self.silent}
-        return AsyncResult(self.client, part, single=True, fname=self.fname, **options)
+        of_map = isinstance(self, AsyncMapResult)
+        return AsyncResult(self.client, part, single=not of_map, fname=self.fname, of_map=of_map, **options)
 
     @classmethod
     def join(cls, *async_results: AsyncResult) -> AsyncResult:
-        """One result of several."""
+        """One result of several, with all their tasks."""
         if not async_results:
             raise ValueError("Must specify at least one AsyncResult to join")
         first, *others = async_results
         if not others:
             return first
-        joined = first.parpool.join(*(each.parpool for each in others))
-        return AsyncResult(first.client, joined, single=False, fname=first.fname)
+        one, *more = (part.parpool for each in async_results for part in each.split())
+        return AsyncResult(first.client, one.join(*more), single=False, fname=first.fname)
 
     def get_dict(self, timeout: float | None = -1) -> dict[int | None, Any]:
         """The values by engine. ValueError where an engine gave more than one."""
-        with translating():
+        with translating(self.parpool):
             values = self.parpool.get_dict(_limit(timeout))
         return {engine: reply(value, engine, self) for engine, value in values.items()}
 
@@ -246,8 +237,10 @@ class AsyncResult(Future[Any]):
     @property
     def metadata(self) -> Any:
         """A dict, or a list of dicts for several tasks."""
-        told = self.parpool.metadata
-        return Metadata(told) if isinstance(told, dict) else [Metadata(each) for each in told]
+        tasks = each_of(self.parpool.metadata)
+        more = [(key, self._of_each(key)) for key in KEYS if key not in tasks[0]]
+        known = [Metadata(each, **{key: of[n] for key, of in more}) for n, each in enumerate(tasks)]
+        return known[0] if self._single else known
 
     def __getitem__(self, key: Any) -> Any:
         """``ar[0]``: a value; ``ar["engine_id"]``: something of the metadata."""
@@ -269,23 +262,30 @@ class AsyncResult(Future[Any]):
     def _told(self, key: str) -> Any:
         if key not in KEYS:
             raise KeyError(key)
-        empty: Any = {"execute_result": None, "data": {}}
-        if key == "outputs":
-            told: list[Any] = self.displayed()
-        elif key in empty:
-            if key == "execute_result" and self.fname != "map":
-                found = self.get(0, return_exceptions=True) if self.ready() else None
-                values = [found] if self._single else found or [None] * len(self)
-                told = [each.execute_result if isinstance(each, ExecuteReply) else None for each in values]
-            else:
-                told = [empty[key]] * len(self)
-        elif key in ("stdout", "stderr"):
-            text = getattr(self.parpool, key)
-            told = text if isinstance(text, list) else [text]
-        else:
-            metadata = self.parpool.metadata
-            told = [each[key] for each in ([metadata] if isinstance(metadata, dict) else metadata)]
+        told = self._of_each(key)
         return told[0] if self._single else told
+
+    def _of_each(self, key: str) -> list[Any]:
+        """What is known of each task."""
+        if key == "outputs":
+            return self.displayed()
+        if key in ("stdout", "stderr"):
+            text = getattr(self.parpool, key)
+            return text if isinstance(text, list) else [text]
+        if key == "label":
+            return [self.client.labels.get(name) for name in self.msg_ids]
+        if key == "error":
+            parts = () if self.ready() and self.successful() else self.split()
+            errors = [part.exception() if part.ready() else None for part in parts] or [None for _ in self.msg_ids]
+            return [each.exceptions[0] if isinstance(each, CompositeError) else each for each in errors]
+        if key in ("execute_input", "execute_result"):
+            found = self.get(0, return_exceptions=True) if self.fname == "execute" and self.ready() else None
+            values = [found] if self._single else found or [None] * len(self.msg_ids)
+            name = "source" if key == "execute_input" else key
+            return [getattr(each, name) if isinstance(each, ExecuteReply) else None for each in values]
+        if key == "data":
+            return [{} for _ in self.msg_ids]
+        return [each[key] for each in each_of(self.parpool.metadata)]
 
     def displayed(self) -> list[list[dict[str, Any]]]:
         """What each task has displayed, as notebooks have it."""
@@ -342,7 +342,7 @@ class AsyncResult(Future[Any]):
             if text and not result_only
         ]
         shows: list[tuple[int, int, Callable[[], object]]] = [
-            (number, 0, partial(_write, stream, label, text)) for number, label, text, stream in blocks
+            (number, 0, partial(write, stream, label, text)) for number, label, text, stream in blocks
         ]
         displayed = [] if result_only else list(zip(engines, self.displayed(), strict=False))
         if groupby == "order":
@@ -353,7 +353,7 @@ class AsyncResult(Future[Any]):
             ]
         numbers = {engine: number for number, engine in enumerate(engines)}
         shows += [
-            (numbers[engine], 1, partial(_show_all, "" if self._single else f"[output:{engine}]\n", outputs))
+            (numbers[engine], 1, partial(show_all, "" if self._single else f"[output:{engine}]\n", outputs))
             for engine, outputs in displayed
             if outputs
         ]
@@ -362,16 +362,18 @@ class AsyncResult(Future[Any]):
             for number, each in enumerate([shown] if self._single else shown):
                 if isinstance(each, ExecuteReply) and each.execute_result is not None:
                     shows.append((number, 2, each.display))
-        for _, _, write in sorted(shows, key=lambda show: show[:2]) if groupby == "engine" else shows:
-            write()
+        for _, _, show in sorted(shows, key=lambda show: show[:2]) if groupby == "engine" else shows:
+            show()
 
     def __dir__(self) -> list[str]:
         return sorted({*(name for name in super().__dir__() if name not in ("r", "result_dict")), *KEYS})
 
     def __repr__(self) -> str:
-        ended = self.parpool.ready()
-        state = "pending" if not ended else "finished" if self.parpool.successful() else "failed"
+        state = "pending" if not self.parpool.ready() else "finished" if self.parpool.successful() else "failed"
         return f"<{type(self).__name__}({self.fname}): {state}>"
+
+    def _repr_html_(self) -> str:
+        return self.parpool._repr_html_()
 
 
 class AsyncMapResult(AsyncResult):
@@ -380,17 +382,6 @@ class AsyncMapResult(AsyncResult):
 
 class AsyncHubResult(AsyncResult):
     """The result of a call that the hub was asked for."""
-
-
-def _write(stream: Any, label: str, text: str) -> None:
-    stream.write(label + text + ("" if text.endswith("\n") else "\n"))
-
-
-def _show_all(label: str, outputs: list[dict[str, Any]]) -> None:
-    sys.stdout.write(label)
-    for output in outputs:
-        if output.get("data"):
-            show(output["data"], output.get("metadata", {}))
 
 
 def _limit(timeout: float | None) -> float | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from parpool import AsyncResult as Native
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from .clients import Client
 
 V = TypeVar("V", bound="View")
+R = TypeVar("R", bound=AsyncResult)
+
+#: A view knows at least so many of its calls.
+HISTORY = 2**16
 
 
 class View:
@@ -28,8 +33,10 @@ class View:
         self.client = client
         self.block: bool = client.block
         self.track = False
-        self.label: str | None = None  #: taken, and not used: the hub has names of functions instead
+        self.label: str | None = None  #: of the calls from now on; known to this client alone
         self.targets = targets
+        self._history: list[str] = []
+        self._executor: ViewExecutor | None = None
         self.set_flags(**flags)
 
     @property
@@ -70,6 +77,11 @@ class View:
         shown = str(self.targets)
         return f"<{type(self).__name__} {shown if len(shown) <= 16 else shown[:12] + '...]'}>"
 
+    def _repr_html_(self) -> str | None:
+        with suppress(Exception):  # its engines are gone: the text will do
+            return str(self.parpool._repr_html_())
+        return None
+
     # -- calls ------------------------------------------------------------------------------------------------
 
     def apply(self, f: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
@@ -91,6 +103,16 @@ class View:
 
     def _give(self, result: AsyncResult, block: bool | None) -> Any:
         return result.get() if (self.block if block is None else block) else result
+
+    def kept(self, result: R, label: str | None = None) -> R:
+        """A call of this view's, with its label."""
+        names = result.msg_ids
+        self._history += names
+        if len(self._history) > 2 * HISTORY:
+            del self._history[:-HISTORY]
+        if label or self.label:
+            self.client.labels.put(names, label or str(self.label))
+        return result
 
     #: ``list(map(f, *sequences))`` on the engines, with options of each kind of view.
     map: Callable[..., Any]
@@ -126,20 +148,22 @@ class View:
 
     @property
     def executor(self) -> ViewExecutor:
-        """A :class:`concurrent.futures.Executor` whose calls go to the engines."""
-        return ViewExecutor(self)
+        """A :class:`concurrent.futures.Executor` whose calls go to the engines; the same until it is shut down."""
+        if self._executor is None or self._executor.is_shut:
+            self._executor = ViewExecutor(self)
+        return self._executor
 
-    # -- what the client does, too ----------------------------------------------------------------------------
+    # -- its calls --------------------------------------------------------------------------------------------
 
     @property
     def history(self) -> list[str]:
-        """The names of the client's calls."""
-        return self.client.history
+        """The names of this view's calls, in their order; those of :meth:`LoadBalancedView.imap` are not among them."""
+        return list(self._history)
 
     @property
     def outstanding(self) -> set[str]:
-        """The names of the client's calls that have not ended."""
-        return self.client.outstanding
+        """The names of this view's calls that have not ended."""
+        return self.client.outstanding.intersection(self._history)
 
     @property
     def results(self) -> Any:
@@ -147,19 +171,25 @@ class View:
         return self.client.results
 
     def wait(self, jobs: Any = None, timeout: float | None = -1) -> bool:
-        """Wait for calls; by default all."""
-        return self.client.wait(jobs, timeout)
+        """Wait for calls; by default all of this view."""
+        return self.client.wait(list(self.outstanding) if jobs is None else jobs, timeout)
 
     def spin(self) -> None:
         """Nothing: what arrives is taken in by itself."""
 
     def abort(self, jobs: Any = None, targets: Any = None, block: bool | None = None) -> None:
-        """Take back calls that have not begun; by default all."""
-        self.client.abort(jobs, targets, block)
+        """Take back calls that have not begun; by default all of this view."""
+        self.client.abort(list(self.outstanding) if jobs is None else jobs, targets, block)
 
     def get_result(self, indices_or_msg_ids: Any = None, block: bool | None = None, owner: bool = False) -> AsyncResult:
-        """:meth:`Client.get_result`."""
-        return self.client.get_result(indices_or_msg_ids, block, owner)
+        """:meth:`Client.get_result`; places are those in this view's history, by default the last."""
+        jobs = -1 if indices_or_msg_ids is None else indices_or_msg_ids
+        if isinstance(jobs, (list, tuple, set)):
+            return self.client.get_result([self._named(job) for job in jobs], block, owner)
+        return self.client.get_result(self._named(jobs), block, owner)
+
+    def _named(self, job: Any) -> Any:
+        return self._history[job] if isinstance(job, int) else job
 
     def purge_results(self, jobs: Any = (), targets: Any = ()) -> None:
         """:meth:`Client.purge_results`; of this view's engines by default."""
@@ -196,8 +226,9 @@ class DirectView(View):
         view = self.parpool
         return self._made(view.apply_async(f, *args, **kwargs), view, passing=passing)
 
-    def _made(self, result: Native, view: NativeView, **options: Any) -> AsyncResult:
-        return AsyncResult(self.client, result, single=isinstance(view.targets, int), **options)
+    def _made(self, result: Native, view: NativeView, label: str | None = None, **options: Any) -> AsyncResult:
+        made = AsyncResult(self.client, result, single=isinstance(view.targets, int), **options)
+        return self.kept(made, label)
 
     def _call(self, name: str, *args: Any, targets: Any, block: bool | None, **options: Any) -> Any:
         view = self.client.parpool.direct_view(self._those(targets))
@@ -213,13 +244,14 @@ class DirectView(View):
         track: bool | None = None,
         return_exceptions: bool = False,
         dist: str = "b",
+        label: str | None = None,
     ) -> Any:
         """``list(map(f, *sequences))``, a part of it on each engine."""
         if not sequences:
             raise TypeError("must have some sequences to map onto!")
         result = self.parpool.map_async(f, *sequences, dist=dist)
         options: Any = {"return_exceptions": return_exceptions, "fname": "map"}
-        return self._give(AsyncMapResult(self.client, result, single=False, **options), block)
+        return self._give(self.kept(AsyncMapResult(self.client, result, single=False, **options), label), block)
 
     # -- code -------------------------------------------------------------------------------------------------
 
@@ -228,7 +260,7 @@ class DirectView(View):
     ) -> Any:
         """Run a string of Python on the engines; gives an AsyncResult, which has ended with ``block``."""
         view = self.client.parpool.direct_view(self._those(targets))
-        result = self._made(view.execute(code, block=False), view, fname="execute", silent=silent)
+        result = self._made(view.execute(code, block=False), view, label, fname="execute", silent=silent)
         if self.block if block is None else block:
             result.get()
         return result
@@ -238,7 +270,7 @@ class DirectView(View):
     ) -> AsyncResult:
         """Run a file of Python on the engines; gives an AsyncResult, which has ended with ``block``."""
         view = self.client.parpool.direct_view(self._those(targets))
-        result = self._made(view.run(filename, block=False), view, fname="execute")
+        result = self._made(view.run(filename, block=False), view, label, fname="execute")
         if self.block if block is None else block:
             result.get()
         return result
@@ -299,7 +331,7 @@ class DirectView(View):
         """The parts on the engines as one whole."""
         view = self.client.parpool.direct_view(self._those(targets))
         result = view.gather(key, dist, block=False)
-        return self._give(AsyncMapResult(self.client, result, single=False, fname="gather"), block)
+        return self._give(self.kept(AsyncMapResult(self.client, result, single=False, fname="gather")), block)
 
     def __getitem__(self, key: str) -> Any:
         return self.get(key)
@@ -318,9 +350,16 @@ class DirectView(View):
     # -- the rest ---------------------------------------------------------------------------------------------
 
     def activate(self, suffix: str = "") -> None:
-        """Bring this view to the IPython prompt: ``%px``, ``%%px``, ``%autopx``, ``%pxresult``, ``%pxconfig``."""
-        if "IPython" not in sys.modules:  # whoever runs a prompt has imported it
-            raise RuntimeError("activate() brings %px to an IPython prompt, and none is running in this process")
+        """Bring ``%px``, ``%%px``, ``%autopx``, ``%pxresult`` and ``%pxconfig`` for this view to the IPython prompt.
+
+        Where none is running there is a warning, and nothing happens.
+        """
+        ipython = sys.modules.get("IPython")  # whoever runs a prompt has imported it
+        if ipython is None or ipython.get_ipython() is None:
+            warnings.warn(
+                "activate() brings %px to an IPython prompt, and none is running in this process", stacklevel=2
+            )
+            return
         from .magics import activate
 
         activate(self, suffix)

@@ -29,3 +29,22 @@ def gate(tmp_path: Path) -> Iterator[Gate]:
     """Holds tasks; opened at the end of the test, whatever becomes of it."""
     with Gate(tmp_path) as made:
         yield made
+
+
+@pytest.fixture
+def joblib_backend() -> Iterator[None]:
+    """joblib's backend is known; its engines end with each test, as some tests have them replaced."""
+    from parpool.compat import joblib as ours
+
+    ours.register()
+    yield
+    ours.shutdown()
+
+
+@pytest.fixture
+def two(joblib_backend: None) -> Iterator[None]:
+    """Two jobs of joblib's, on parpool."""
+    from joblib import parallel_config
+
+    with parallel_config(backend="parpool", n_jobs=2):
+        yield

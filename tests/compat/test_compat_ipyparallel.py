@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +40,16 @@ def test_views_are_the_callers_own(rc: ipp.Client) -> None:
         rc[None]
     with pytest.raises(IndexError):
         rc[7]
+
+
+def test_what_a_notebook_shows(rc: ipp.Client) -> None:
+    view = rc[:]
+    assert "of 2 engines" in rc._repr_html_() and "of 2 engines" in str(view._repr_html_())
+    result = view.apply_async(os.getpid)
+    result.get(PATIENCE)
+    assert result._repr_html_().count('class="engine"') == 2
+    view.targets = [0, 7]
+    assert view._repr_html_() is None, "the text will do"
 
 
 def test_targets_can_be_changed(rc: ipp.Client) -> None:
@@ -85,8 +93,8 @@ def test_what_a_client_is_given_besides(rc: ipp.Client) -> None:
     rc.send_signal(0)  # which only asks whether they are there
     rc.send_signal("SIGINT", targets=0)
     assert rc[:].apply_sync(abs, -1) == [1, 1]
-    with pytest.raises(RuntimeError, match="IPython prompt"):
-        rc.activate()
+    with pytest.warns(UserWarning, match="IPython prompt"):
+        assert rc.activate().targets == "all"
 
 
 def test_calls_by_their_place_and_name(rc: ipp.Client) -> None:
@@ -337,36 +345,14 @@ def test_every_public_name_is_there() -> None:
     assert ipp.TimeoutError is TimeoutError and ipp.AbortedTask is ipp.TaskAborted
     with pytest.raises(AttributeError, match="register_serializer"):
         ipp.serialize_object  # noqa: B018
+    assert ipp.client.client.Client is ipp.Client and ipp.client.view.DirectView is ipp.DirectView
+    assert ipp.client.asyncresult.AsyncResult is ipp.AsyncResult and ipp.client.remotefunction.remote is ipp.remote
+    assert ipp.cluster.Cluster is ipp.Cluster and ipp.version_info >= (9, 0)
 
 
-# Clusters -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.once
-def test_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PARPOOL_DIR", str(tmp_path))
-    cluster = ipp.Cluster(n=1, cluster_id="abc", log_level=20, controller=None)
-    assert cluster.cluster_id == "abc" and cluster.n == 1
-    with cluster as rc:
-        assert rc.cluster is cluster and rc.wait_for_engines() is None
-        assert rc[:].apply_sync(abs, -1) == [1]
-        again = ipp.Cluster.from_file(cluster.cluster_file)
-        with again.connect_client_sync() as other, other[0].apply_async(time.time).parpool.stream_output():
-            assert other.ids == [0]
-        assert list(cluster.engines.values()) == [1]
-
-
-@pytest.mark.once
-def test_a_cluster_that_is_awaited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PARPOOL_DIR", str(tmp_path))
-
-    async def session() -> list[int]:
-        cluster = ipp.Cluster(n=1)
-        rc = await cluster.start_and_connect()
-        try:
-            return list(rc.ids)
-        finally:
-            rc.close()
-            await cluster.stop_cluster()
-
-    assert asyncio.run(session()) == [0]
+def test_what_is_not_there_says_what_is_instead(rc: ipp.Client) -> None:
+    with pytest.raises(AttributeError, match="dask worker"):
+        rc.become_dask()
+    with pytest.raises(AttributeError, match=r"rc\[:\].use_dill"):
+        ipp.use_dill()
+    assert not hasattr(rc, "foo") and not hasattr(ipp, "foo")

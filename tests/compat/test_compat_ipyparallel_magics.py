@@ -48,7 +48,8 @@ def test_px_shows_what_comes_of_it(typed: Typed, view: ipp.DirectView) -> None:
     assert sorted(lines[:4]) == ["[stdout:0] ", "[stdout:1] ", "hello", "hello"]
     assert [line.partition(":")[0] for line in lines[4:]] == ["Out[0", "Out[1"]
     assert typed('%px y = f"{1}"') == "" and view["y"] == ["1", "1"]
-    assert typed("%%px --group-outputs engine --no-stream\nprint(7)") == "[stdout:0] \n7\n[stdout:1] \n7\n"
+    for options in ("--block --group-outputs engine", "-b -e"):
+        assert typed(f"%%px {options} --no-stream\nprint(7)") == "[stdout:0] \n7\n[stdout:1] \n7\n"
 
 
 def test_without_waiting(typed: Typed, view: ipp.DirectView, shell: Any, gate: Gate) -> None:
@@ -57,7 +58,8 @@ def test_without_waiting(typed: Typed, view: ipp.DirectView, shell: Any, gate: G
     typed("%%px --noblock -o {name}\ngate.arrive()\n6")
     assert isinstance(shell.user_ns["kept"], ipp.AsyncResult) and not shell.user_ns["kept"].ready()
     gate.open()
-    assert typed("%pxresult").count(": 6") == 2
+    assert typed("%pxresult").count(": 6") == typed("%pxresult -r -o again").count(": 6") == 2
+    assert shell.user_ns["again"] is shell.user_ns["kept"]
     view.block = False
     assert "<AsyncResult(execute):" in typed("%px 1")
 

@@ -92,6 +92,18 @@ def test_metadata_are_attributes_and_items(rc: ipp.Client) -> None:
     assert result.get_dict() == result.result_dict == {0: 1, 1: 1} and result[0] == 1 and result[:1] == [1]
     assert result.wall_time == result.timedelta(result.submitted, result.received) or result.wall_time > 0
     assert result.serial_time >= 0 and result.elapsed > 0 and result.progress == len(result) == 2
+    assert (
+        result.error == result.execute_input == [None, None] and result.data == [{}, {}] and result.label == [None] * 2
+    )
+    failed = rc[:].apply_async(divmod, 1, 0)
+    failed.wait()
+    assert [type(error).__name__ for error in failed.error] == ["ZeroDivisionError"] * 2
+    infos = [entry[3] for entry in failed.exception().elist]
+    assert [(each["engine_id"], each["engine_uuid"]) for each in infos] == list(enumerate(failed.engine_uuid))
+    assert failed.error[1].engine_info["engine_uuid"] == failed.engine_uuid[1]
+    alone = rc[[0]].execute("1/0")
+    alone.wait()
+    assert isinstance(alone.error[0], ZeroDivisionError) and alone.metadata[0].error is alone.error[0]
     for missing in ("foo", "__length_hint__", "_foo"):
         assert not hasattr(result, missing)
     with pytest.raises(KeyError):

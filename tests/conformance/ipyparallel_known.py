@@ -4,7 +4,7 @@ PRIVATE = "it looks at ipyparallel's insides: what it has behind a Client, or a 
 CHANNEL = "what a task publishes besides what it prints, displays and returns: there is no such channel"
 TRACKER = "it wants pyzmq's MessageTracker: arguments are pickled or copied when the call is made, so there is none"
 LAUNCHERS = "launchers, the configuration by traitlets, logs and the files of clusters are ipyparallel's own"
-HISTORY = "it counts the view's history: of parpool's, tasks of imap are not a part, and all views have one"
+HISTORY = "it counts the tasks of imap in the view's history, of which they are no part here"
 CLOUDPICKLE = "with cloudpickle, a function gets the engine's names all the same, and not the client's"
 
 #: Files that are not run, and why.
@@ -13,8 +13,7 @@ NOT_RUN = {
     "test_async.py": "a base class of ipyparallel's own",
     "test_canning.py": "how ipyparallel prepares functions to travel",
     "test_db.py": "the classes of ipyparallel's databases",
-    "test_joblib.py": "parpool.compat.joblib is the way there",
-    "test_label.py": "labels of tasks: they are taken and not kept",
+    "test_label.py": "its clusters are of ipyparallel's launcher classes; test_compat_ipyparallel_calls.py asks the same",
     "test_launcher.py": "ipyparallel's launcher classes",
     "test_mongodb.py": "there is no MongoDB here",
     "test_mpi.py": "ipyparallel's launcher classes",
@@ -40,19 +39,12 @@ KNOWN: dict[str, dict[str, str]] = {
         "test_not_single_result": PRIVATE,
         "test_owner_pop": "what was read is known for a while, until there are many",
         "test_wait_for_send": PRIVATE,
-        "test_split_map_result": "the parts of a map give the values of their items, and not a list of such lists",
-        "test_error_engine_info_apply": PRIVATE,
-        "test_error_engine_info_execute": PRIVATE,
     },
     "test_client.py": {
         "test_curve": PRIVATE,
-        "test_view_indexing": PRIVATE,
         "test_outstanding": PRIVATE,
-        "test_targets": PRIVATE,
-        "test_ids_list": PRIVATE,
         "test_resubmit_header": PRIVATE,
         "test_resubmit_inflight": "what has not ended cannot be submitted again",
-        "test_resubmit_badkey": "what is not known is a ParpoolError, and not a remote KeyError",
         "test_purge_local_results": "results cannot be put into the client by hand",
         "test_purge_everything": PRIVATE,
         "test_warning_on_hostname_match": PRIVATE,
@@ -62,7 +54,6 @@ KNOWN: dict[str, dict[str, str]] = {
         "test_ipython_log": LAUNCHERS,
         "test_start_stop_controller": LAUNCHERS,
         "test_start_stop_engines": LAUNCHERS,
-        "test_start_stop_cluster": LAUNCHERS,
         "test_get_output": LAUNCHERS,
         "test_load_profile": LAUNCHERS,
         "test_cluster_abbreviations[MPI-None]": LAUNCHERS,
@@ -76,11 +67,12 @@ KNOWN: dict[str, dict[str, str]] = {
     },
     "test_dependency.py": {},
     "test_executor.py": {"test_executor_context": HISTORY},
+    "test_joblib.py": {"test_default_backend": PRIVATE, "test_register_backend": PRIVATE},
     "test_lbview.py": {
         "test_imap_max_outstanding": HISTORY,
         "test_imap_infinite": HISTORY,
         "test_imap_unordered": HISTORY,
-        "test_retries": "retries are for engines that die: what a task raises is its outcome",
+        "test_retries": "what the last attempt raises is the outcome, and no TaskTimeout: attempts are on one engine",
     },
     "test_magics.py": {
         "test_autopx_nonblocking": "what is queued behind code that fails runs all the same",

@@ -39,6 +39,7 @@ def outcomes(file: str, report: Path) -> dict[str, str]:
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]).rstrip(":")
     }
+    environment.pop("PYTEST_ADDOPTS", None)  # which is for our tests
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LIMIT, cwd=report.parent)
     assert ended.returncode in (0, 1) and report.exists(), ended.stdout + ended.stderr  # 0 and 1: it came to its end
     found = {}

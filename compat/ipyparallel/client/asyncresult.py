@@ -1,0 +1,5 @@
+"""``ipyparallel.client.asyncresult``."""
+
+from ..results import AsyncHubResult, AsyncMapResult, AsyncResult
+
+__all__ = ["AsyncHubResult", "AsyncMapResult", "AsyncResult"]

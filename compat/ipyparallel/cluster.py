@@ -1,0 +1,5 @@
+"""``ipyparallel.cluster``."""
+
+from .clusters import Cluster
+
+__all__ = ["Cluster"]
