@@ -10,6 +10,7 @@ from typing import Any
 import parpool
 
 from ..ipython1.kernel.connecting import connected
+from ..ipython1.kernel.mapper import Mapper
 from .taskresult import TaskResult
 from .tasks import MapTask, StringTask, Task, run
 
@@ -114,6 +115,10 @@ class TaskClient:
         calls = list(zip(*sequences, strict=False))
         numbers = [self.run(MapTask(func, args, **options)) for args in calls]
         return [self.get_task_result(number) for number in numbers] if block else numbers
+
+    def mapper(self, **options: Any) -> Mapper:
+        """What has a ``map(func, *sequences)`` that is :meth:`map` with these options."""
+        return Mapper(self.map, **options)
 
     def parallel(self, **options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """A decorator: a call of the function is a :meth:`map` of it."""

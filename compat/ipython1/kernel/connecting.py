@@ -24,6 +24,10 @@ def connected(addr: Any, options: dict[str, Any]) -> Client:
                 " the address and the key"
             )
         addr = None
+    if isinstance(addr, str) and (addr.endswith(".furl") or addr.startswith(("pb://", "pbu://"))):
+        raise ValueError(
+            f"{addr} is an address of then: give nothing for the default cluster, or the path of a client.json"
+        )
     client = Client(addr or None, **options)
     client.remarks = False  # log records and warnings are text on stderr, as they were
     return client

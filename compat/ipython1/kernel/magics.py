@@ -8,7 +8,9 @@ Only this module needs IPython, and it is imported by :meth:`MultiEngineClient.a
 
 from __future__ import annotations
 
+import re
 import sys
+import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,15 +20,16 @@ if TYPE_CHECKING:
 _KEY = "_parpool_multiengine"
 
 #: Input that stays here with autopx on.
-_OURS = ("%", "!", "?", "autopx", "exit", "quit")
+_OURS = re.compile(r"[%!?].*|autopx|\w+\?\??|(exit|quit)(\(\))?", re.DOTALL)
 
 
 def activate(client: MultiEngineClient) -> None:
-    """Let the magics use this client. RuntimeError where no IPython prompt is running."""
+    """Let the magics use this client. Where no IPython prompt is running there is a warning, and nothing happens."""
     ipython = sys.modules.get("IPython")  # whoever runs a prompt has imported it
     shell = None if ipython is None else ipython.get_ipython()
     if shell is None:
-        raise RuntimeError("activate() brings %px to an IPython prompt, and none is running in this process")
+        warnings.warn("activate() brings %px to an IPython prompt, and none is running in this process", stacklevel=3)
+        return
     prompt: Prompt | None = vars(shell).get(_KEY)
     if prompt is None:
         client.rc.direct_view().activate(_KEY)  # for how the errors of engines are shown
@@ -79,7 +82,7 @@ class Prompt:
 
     def __call__(self, lines: list[str]) -> list[str]:
         """The lines of a cell, as IPython is to run them."""
-        return lines if "".join(lines).strip().startswith(_OURS) else ["%%autopx_cell\n", *lines]
+        return lines if _OURS.fullmatch("".join(lines).strip()) else ["%%autopx_cell\n", *lines]
 
 
 def _plain(decorator: Any, method: Any) -> Any:

@@ -15,6 +15,7 @@ import parpool
 
 from .connecting import connected
 from .error import ResultNotCompleted
+from .mapper import Mapper
 from .results import PendingResult, ResultList, told
 
 #: Commands that are kept for :meth:`MultiEngineClient.get_result`, of each engine.
@@ -155,6 +156,10 @@ class MultiEngineClient:
         """``list(map(func, *sequences))``, a part of it on each engine."""
         return self._give(self._view(targets).map_async(func, *sequences, dist=dist), block)
 
+    def mapper(self, dist: str = "b", targets: Any = None, block: bool | None = None) -> Mapper:
+        """What has a ``map(func, *sequences)`` that is :meth:`map` with these options."""
+        return Mapper(self.map, dist=dist, targets=targets, block=block)
+
     def parallel(self, dist: str = "b", targets: Any = None, block: bool | None = None) -> Any:
         """A decorator: a call of the function is a :meth:`map` of it."""
 
@@ -207,13 +212,16 @@ class MultiEngineClient:
         self.rc.shutdown("all" if targets is None else targets, hub=controller)
 
     def activate(self) -> None:
-        """Make this the client of ``%px``, ``%autopx`` and ``%result`` at the IPython prompt."""
+        """Make this the client of ``%px``, ``%autopx`` and ``%result`` at the IPython prompt; elsewhere it warns."""
         from .magics import activate
 
         activate(self)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: engines {self.get_ids()}>"
+
+    def _repr_html_(self) -> str:
+        return self.rc._repr_html_()
 
 
 def _listed(values: Sequence[Any], ids: Sequence[int]) -> ResultList:

@@ -76,6 +76,9 @@ class PendingResult:
 
         self._pending.add_done_callback(call)
 
+    def _repr_html_(self) -> str:
+        return self._pending._repr_html_()
+
     def completed(self) -> bool:
         """Is it there?"""
         return self._pending.ready()
