@@ -40,6 +40,11 @@ def part_sum(array: Any, start: int) -> float:
     return float(array[start::64].sum())
 
 
+def part_sum_inside(holder: dict[str, Any], start: int) -> float:
+    """The same, where the array lies in something else."""
+    return part_sum(holder["array"], start)
+
+
 def cases() -> dict[str, Callable[[], object]]:
     """What is measured, by its title."""
     large = numpy.random.default_rng(0).random(8_000_000)
@@ -56,6 +61,9 @@ def cases() -> dict[str, Callable[[], object]]:
         "2,000 no-ops, `batch_size=1`": lambda: Parallel(batch_size=1)(delayed(workload.noop)(n) for n in range(2000)),
         "1,000 calls of 1 ms": lambda: Parallel()(delayed(time.sleep)(0.001) for _ in range(1000)),
         "16 calls with one array of 64 MB": lambda: Parallel()(delayed(part_sum)(large, n) for n in range(16)),
+        "the same, the array in a dict": lambda: Parallel()(
+            delayed(part_sum_inside)({"array": large, "n": n}, n) for n in range(16)
+        ),
         "the same, an array of its own each time": fresh,
         "50 calls with 8 MB each": lambda: Parallel()(
             delayed(part_sum)(large[n * 10**5 : n * 10**5 + 10**6].copy(), n) for n in range(50)

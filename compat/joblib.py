@@ -14,9 +14,8 @@ from __future__ import annotations
 import atexit
 import itertools
 import os
-import sys
 import threading
-import weakref
+import warnings
 from collections.abc import Callable, Iterable
 from time import perf_counter
 from typing import Any
@@ -24,7 +23,9 @@ from typing import Any
 from joblib import register_parallel_backend
 from joblib.parallel import BatchedCalls, FallbackToBackend, ParallelBackendBase, SequentialBackend
 
-from parpool import AsyncResult, Client, Pool, cpu_count, share
+from parpool import AsyncResult, Client, Pool, cpu_count
+
+from .joblib_arrays import Arrays, forget
 
 NAME = "parpool"
 
@@ -34,6 +35,9 @@ BATCH = 0.005
 SHARE = 0.0005
 #: No batch has more than so many times the calls of those that were timed: times differ.
 GROWTH = 8
+
+#: What joblib says to every backend, and is nothing to this one. (``context`` is its own choice, and always there.)
+FOR_OTHERS = frozenset({"prefer", "require", "verbose", "temp_folder", "context"})
 
 _numbers = itertools.count()
 
@@ -46,7 +50,8 @@ def register(name: str = NAME, make_default: bool = False) -> None:
 class ParpoolBackend(ParallelBackendBase):  # type: ignore[misc]
     """Runs the calls of ``joblib.Parallel`` on engines.
 
-    Options, for ``parallel_config(backend="parpool", ...)``: ``pool``, a :class:`parpool.Pool` to use, or ``client``, the
+    Options, for ``parallel_config(backend="parpool", ...)``, and but for ``context`` and ``inner_max_num_threads`` for
+    ``Parallel(backend="parpool", ...)`` as well: ``pool``, a :class:`parpool.Pool` to use, or ``client``, the
     :class:`parpool.Client` of a cluster. Without them ``n_jobs`` engines are started by the first call, by ``context``
     (one of multiprocessing's), each with ``initializer(*initargs)``; later calls use them again, and :func:`shutdown`, or
     the end of the process, ends them. ``inner_max_num_threads``: threads of BLAS and OpenMP in each engine, by default
@@ -67,23 +72,38 @@ class ParpoolBackend(ParallelBackendBase):  # type: ignore[misc]
         initargs: Iterable[Any] = (),
         context: Any = None,
     ) -> None:
-        if pool is not None and client is not None:
-            raise ValueError("give a pool, or the client of a cluster, not both")
-        if (pool is not None or client is not None) and (initializer is not None or context is not None):
-            raise ValueError("initializer and context are for engines that are started here")
         super().__init__(nesting_level=nesting_level, inner_max_num_threads=inner_max_num_threads)
-        self._given = pool
-        self._client = client
-        self._initializer = initializer
-        self._initargs = tuple(initargs)
         self._context = context
+        self._options: dict[str, Any] = {
+            "pool": pool, "client": client, "initializer": initializer, "initargs": initargs
+        }  # fmt: skip
+        self._choose()
         self._pool: Pool | None = None
         self._lent: _Lent | None = None  #: of engines of our own
         self._jobs: dict[int, AsyncResult] = {}  #: that have not ended
-        self._arrays = _Arrays()
+        self._arrays = Arrays()
         self._pace = 0.0  #: mean seconds of a call
         self._size = 1  #: calls in a batch
         self._n_jobs = 1
+
+    def _choose(self, **options: Any) -> None:
+        """What engines there are to be, by the options of the backend, and by those of one Parallel."""
+        if unknown := options.keys() - self._options.keys():  # no error: a later joblib may say more to all backends
+            warnings.warn(
+                f"{', '.join(sorted(unknown))}: of no effect on joblib's backend {NAME!r}, whose options here are"
+                f" {', '.join(self._options)}",
+                stacklevel=5,
+            )
+        chosen = {**self._options, **options}
+        self._given: Pool | None = chosen["pool"]
+        self._client: Client | None = chosen["client"]
+        self._initializer: Callable[..., object] | None = chosen["initializer"]
+        self._initargs = tuple(chosen["initargs"])
+        if self._given is not None and self._client is not None:
+            raise ValueError("give a pool, or the client of a cluster, not both")
+        there = self._given is not None or self._client is not None
+        if there and (self._initializer is not None or self._context is not None):
+            raise ValueError("initializer and context are for engines that are started here")
 
     # -- how many ---------------------------------------------------------------------------------------------
 
@@ -111,14 +131,19 @@ class ParpoolBackend(ParallelBackendBase):  # type: ignore[misc]
         parallel: Any = None,
         max_nbytes: int | None = 2**20,
         mmap_mode: str | None = "r",
-        **others: Any,
+        **options: Any,
     ) -> int:
-        """A call of Parallel begins, or several within a ``with``. Gives how many jobs run at a time."""
+        """A call of Parallel begins, or several within a ``with``. Gives how many jobs run at a time.
+
+        ``options``: those of its own, ``Parallel(backend="parpool", pool=pool)``, as of the backend; and what joblib
+        says to every backend.
+        """
+        self._choose(**{name: value for name, value in options.items() if name not in FOR_OTHERS})
         n_jobs = self.effective_n_jobs(n_jobs)
         if n_jobs == 1:
             raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
         self.parallel = parallel
-        self._arrays = _Arrays(max_nbytes, mmap_mode)
+        self._arrays = Arrays(max_nbytes, mmap_mode)
         self._pace, self._size = 0.0, 1
         self._open(n_jobs)
         return n_jobs
@@ -164,7 +189,6 @@ class ParpoolBackend(ParallelBackendBase):  # type: ignore[misc]
     def submit(self, func: Any, callback: Callable[[Any], object] | None = None) -> AsyncResult:
         """Run a batch of calls; ``callback`` is called with what comes of it."""
         assert self._pool is not None
-        batch, mode = self._arrays.lay_out(func)
         threads = self.inner_max_num_threads if self._lent is None else None
 
         jobs, number = self._jobs, next(_numbers)
@@ -174,7 +198,8 @@ class ParpoolBackend(ParallelBackendBase):  # type: ignore[misc]
             if callback is not None:
                 callback(outcome)
 
-        job = self._pool.apply_async(_run, (batch, mode, threads), callback=ended, error_callback=ended)
+        with self._arrays.laid_out():
+            job = self._pool.apply_async(_run, (func, threads), callback=ended, error_callback=ended)
         jobs[number] = job
         if job.ready():  # (one that ends in this moment stays until all are forgotten, and does no harm)
             jobs.pop(number, None)
@@ -201,91 +226,15 @@ class ParpoolBackend(ParallelBackendBase):  # type: ignore[misc]
         return self._size
 
 
-# Arrays -----------------------------------------------------------------------------------------------------
-
-
-class _Arrays:
-    """Large arrays among the arguments of calls.
-
-    One that comes a second time is shared, so that all further calls have the same memory; one that comes once is
-    sent as parpool sends every array.
-    """
-
-    def __init__(self, least: int | None = None, mode: str | None = None) -> None:
-        self._least = least if mode in ("r", "r+", "w+") else None
-        self._mode = mode
-        self._kind: Any = type(None)  #: numpy's array, once there is one
-        self._lock = threading.Lock()
-        self._seen: dict[int, weakref.ref[Any]] = {}
-        self._shared: dict[int, Any] = {}
-
-    def lay_out(self, batch: Any) -> tuple[Any, tuple[int, str] | None]:
-        """The batch as it should travel, and what the engine has to know of its arrays."""
-        numpy = sys.modules.get("numpy")
-        if self._least is None or self._mode is None or numpy is None:
-            return batch, None
-        self._kind = numpy.ndarray
-        kinds = {
-            type(each)
-            for _, args, kwargs in batch.items
-            for each in (args if not kwargs else [*args, *kwargs.values()])
-        }
-        if self._kind not in kinds:  # so much for thousands of small calls
-            return batch, None
-        batch.items = [
-            (function, tuple(map(self._lay_out, args)), {name: self._lay_out(each) for name, each in kwargs.items()})
-            for function, args, kwargs in batch.items
-        ]
-        return batch, (self._least, self._mode)
-
-    def _is_large(self, thing: Any) -> bool:
-        kind: Any = type(thing)
-        return kind is self._kind and thing.nbytes >= (self._least or 0) and not thing.dtype.hasobject
-
-    def _lay_out(self, thing: Any) -> Any:
-        if not self._is_large(thing):
-            return thing
-        key = id(thing)
-        with self._lock:
-            if key in self._shared:
-                return self._shared[key]
-            if self._mode == "r" and key not in self._seen:
-                self._seen[key] = weakref.ref(thing, lambda _: self._gone(key))
-                return thing
-            shared: Any = share(thing)
-            if self._mode == "r":
-                shared = shared[:]
-                shared.flags.writeable = False
-            self._shared[key] = shared
-            self._seen.setdefault(key, weakref.ref(thing, lambda _: self._gone(key)))
-        return shared
-
-    def _gone(self, key: int) -> None:
-        # No lock: this may come at any time, also while it is held.
-        self._seen.pop(key, None)
-        self._shared.pop(key, None)
-
-    def clear(self) -> None:
-        """Share nothing any more."""
-        with self._lock:
-            self._seen.clear()
-            self._shared.clear()
-
-
 # On the engine ----------------------------------------------------------------------------------------------
 
 _threads = 0  #: that this engine was told to have
 
 
-def _run(batch: BatchedCalls, arrays: tuple[int, str] | None, threads: int | None) -> tuple[float, list[Any]]:
+def _run(batch: BatchedCalls, threads: int | None) -> tuple[float, list[Any]]:
     """Run the calls of a batch; gives how long they took, and their values."""
     if threads is not None:
         _limit(threads)
-    if arrays is not None:
-        batch.items = [
-            (function, tuple(_plain(each, arrays) for each in args), {n: _plain(v, arrays) for n, v in kwargs.items()})
-            for function, args, kwargs in batch.items
-        ]
     if NAME not in _known:  # nested calls may name it
         _known.add(NAME)
         register()
@@ -295,22 +244,6 @@ def _run(batch: BatchedCalls, arrays: tuple[int, str] | None, threads: int | Non
 
 
 _known: set[str] = set()
-
-
-def _plain(thing: Any, arrays: tuple[int, str]) -> Any:
-    """An ordinary array, that cannot be written to where joblib's own could not."""
-    least, mode = arrays
-    if not hasattr(thing, "__array_interface__") or not hasattr(thing, "nbytes"):
-        return thing
-    import numpy
-
-    if not isinstance(thing, numpy.ndarray) or thing.nbytes < least or thing.dtype.hasobject:
-        return thing
-    if type(thing).__module__.partition(".")[0] == "parpool":
-        thing = thing.view(numpy.ndarray)
-    if mode == "r" and type(thing) is numpy.ndarray:
-        thing.flags.writeable = False
-    return thing
 
 
 def _limit(threads: int) -> None:
@@ -387,6 +320,7 @@ def _forget() -> None:
     global _lock
     _lock = threading.Lock()
     _pools.clear()
+    forget()
 
 
 atexit.register(shutdown)

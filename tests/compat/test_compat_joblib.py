@@ -22,20 +22,7 @@ from parpool.compat import joblib as ours  # noqa: E402
 
 from parpool import Cluster, EngineLost, Pool  # noqa: E402
 
-
-@pytest.fixture(autouse=True)
-def registered() -> Iterator[None]:
-    """The backend is known; its engines end with each test, as some tests have them replaced."""
-    ours.register()
-    yield
-    ours.shutdown()
-
-
-@pytest.fixture
-def two() -> Iterator[None]:
-    """Two jobs, on parpool."""
-    with parallel_config(backend="parpool", n_jobs=2):
-        yield
+pytestmark = pytest.mark.usefixtures("joblib_backend")
 
 
 def pid(_: object = None) -> int:
@@ -262,6 +249,25 @@ def test_a_pool_of_ones_own() -> None:
     pool.join()
 
 
+def test_options_of_one_parallel() -> None:
+    with Pool(2) as pool:
+        pids = {process.pid for process in pool._pool}
+        calls = [delayed(pid)(n) for n in range(20)]
+        assert set(Parallel(n_jobs=2, backend="parpool", pool=pool)(calls)) <= pids
+        with parallel_config(backend="parpool", n_jobs=2):
+            assert set(Parallel(pool=pool)(calls)) <= pids
+            assert not set(Parallel()(calls)) & pids, "the next has its own"
+            given = Parallel(initializer=remember, initargs=("one",))(
+                delayed(os.getenv)("PARPOOL_TEST_JOBLIB") for _ in "ab"
+            )
+            assert given == ["one", "one"]
+        with pytest.warns(
+            UserWarning, match="^pools: of no effect on joblib's backend 'parpool', whose options here are"
+        ):
+            Parallel(n_jobs=2, backend="parpool", pools=pool)(calls)
+    pool.join()
+
+
 def test_the_engines_of_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # in the checkout its engines would find parpool/, which is not the whole package
     with Cluster(2) as rc:
@@ -281,54 +287,6 @@ def test_the_engines_of_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_options_that_contradict_each_other(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
         ours.ParpoolBackend(**options)
-
-
-# Arrays -------------------------------------------------------------------------------------------------
-
-
-def place(array: Any) -> tuple[str, bool, int]:
-    return type(array).__name__, array.flags.writeable, array.__array_interface__["data"][0]
-
-
-def test_an_array_that_many_calls_need_is_one_memory(two: None) -> None:
-    array = numpy.arange(10**6)
-    found = Parallel(batch_size=1)(
-        delayed(lambda a, n: (*place(a), os.getpid(), int(a[n])))(array, n) for n in range(12)
-    )
-    assert {(kind, writeable) for kind, writeable, *_ in found} == {("ndarray", False)}, "read-only, as joblib has it"
-    assert [last for *_, last in found] == list(range(12))
-    places = {(where, engine) for _, _, where, engine, _ in found[1:]}
-    assert len(places) <= 2, "one for each engine, from the second call on"
-    with pytest.raises(ValueError, match="read-only"):
-        Parallel(batch_size=1)(delayed(array.__class__.fill)(array, 1) for _ in range(3))
-    assert array[1] == 1
-
-
-def test_arrays_that_are_small_or_not_to_be_mapped_are_private(two: None) -> None:
-    small, large = numpy.arange(10), numpy.arange(10**6)
-    assert all(writeable for _, writeable, _ in Parallel()(delayed(place)(small) for _ in range(5)))
-    for options in ({"max_nbytes": None}, {"mmap_mode": "c"}, {"mmap_mode": None}, {"max_nbytes": "100M"}):
-        assert all(writeable for _, writeable, _ in Parallel(**options)(delayed(place)(large) for _ in range(5)))
-
-
-def test_arrays_that_engines_write_to_together(two: None) -> None:
-    array = numpy.zeros(10**6)
-
-    def write(a: Any, n: int) -> None:
-        a[n] = n
-
-    calls = [delayed(write)(array, n) for n in range(10)]
-    with Parallel(mmap_mode="w+") as parallel:
-        parallel(calls)
-        assert parallel([delayed(lambda a: a[:10].sum())(array)] * 2) == [45, 45]
-    assert array.sum() == 0
-
-
-def test_an_array_that_dies_is_not_taken_for_the_next_one(two: None) -> None:
-    sums = Parallel(batch_size=1)(
-        delayed(lambda a, b: (a[0], b[0]))(array, array) for n in range(30) for array in [numpy.full(2 * 10**5, n)]
-    )
-    assert sums == [(n, n) for n in range(30)]
 
 
 # scikit-learn -------------------------------------------------------------------------------------------
@@ -361,3 +319,23 @@ def test_grid_search(two: None) -> None:
             GridSearchCV(RandomForestClassifier(random_state=0), grid, cv=3).fit(x, y).best_params_
             == search.best_params_
         )
+
+
+# ipyparallel's names for it ----------------------------------------------------------------------------
+
+
+def test_by_ipyparallels_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import parpool.compat.ipyparallel as ipp
+
+    monkeypatch.setenv("PARPOOL_DIR", str(tmp_path))
+    monkeypatch.chdir(tmp_path)  # in the checkout engines would find parpool/, without compat
+    ipp.register_joblib_backend()
+    with parallel_config(backend="ipyparallel", n_jobs=2):
+        here = set(Parallel()(delayed(pid)(n) for n in range(20)))
+    assert os.getpid() not in here, "without a cluster, engines are started"
+    with ipp.Cluster(n=2) as rc:
+        theirs = set(rc[:].apply_sync(os.getpid))
+        rc.load_balanced_view().register_joblib_backend("view")
+        for name in ("view", "ipyparallel"):  # the second finds the cluster, as it is the default one
+            with parallel_config(backend=name, n_jobs=2):
+                assert set(Parallel()(delayed(pid)(n) for n in range(20))) <= theirs
