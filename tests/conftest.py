@@ -55,31 +55,40 @@ def pytest_configure(config: pytest.Config) -> None:
         multiprocessing.util.Finalize(None, shutil.rmtree, args=(each, True), exitpriority=-200)
 
 
-#: Folders and files whose tests are about processes, servers and the network, about long series of events, or about the
-#: project's own files, and not about what an interpreter does.
+#: Folders and files whose tests are about processes, servers and the network, about rules without any of these, or about
+#: the project's own files, and not about what an interpreter does.
 ONCE = (
     "benchmarks",
-    "cli/test_cli_processes.py",
+    "cli",
     "client/test_client_arrays.py",
     "client/test_client_fetched.py",
     "client/test_client_guest.py",
+    "client/test_client_leaving.py",
+    "client/test_client_limits.py",
+    "client/test_client_link.py",
     "client/test_client_mounts.py",
     "client/test_client_near.py",
     "client/test_client_notebook_page.py",
+    "client/test_client_standalone.py",
+    "client/test_client_stream.py",
     "cluster",
+    "compat/test_compat_ipyparallel_clusters.py",
     "compat/test_compat_ipyparallel_shells.py",
     "compat/test_compat_joblib.py",
-    "core/test_returns.py",
+    "compat/test_compat_joblib_arrays.py",
+    "compat/test_compat_multiprocessing.py",
+    "core",
+    "docs",
     "engine/test_engine_threads.py",
-    "examples/test_notebooks.py",
+    "examples",
     "faults",
-    "host/test_host_far_hub.py",
-    "host/test_host_found.py",
-    "host/test_host_found_losses.py",
-    "host/test_host_found_words.py",
+    "host",
     "house",
     "hub",
     "launch",
+    "magics/test_magics_options.py",
+    "magics/test_magics_page.py",
+    "net",
     "schedulers",
     "test_notebook.py",
     "test_prompt.py",
@@ -87,14 +96,28 @@ ONCE = (
 )
 
 
+def is_run_once(path: Path) -> bool:
+    """Is all of this file or folder run on one interpreter only?"""
+    here = Path(__file__).parent
+    if not path.is_relative_to(here) or path == here:
+        return False
+    inner = path.relative_to(here)
+    return inner.parts[0] in ONCE or inner.as_posix() in ONCE
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even read what is not to be run: that takes each interpreter as long as a hundred tests."""
+    if config.getoption("markexpr") == "not once" and is_run_once(collection_path):
+        return True
+    return None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what is run on one interpreter only."""
-    here = Path(__file__).parent
+    once = {path for path in {item.path for item in items} if is_run_once(path)}
     for item in items:
-        if item.path.is_relative_to(here):
-            path = item.path.relative_to(here)
-            if path.parts[0] in ONCE or path.as_posix() in ONCE:
-                item.add_marker("once")
+        if item.path in once:
+            item.add_marker("once")
 
 
 # The check ------------------------------------------------------------------------------------------

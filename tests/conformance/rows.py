@@ -23,9 +23,9 @@ PATIENCE = 20.0  #: seconds until a test gives up on what must come about
 
 
 @contextmanager
-def warm_pool(engines: int = 2) -> Iterator[Pool]:
+def warm_pool(engines: int = 2, **options: Any) -> Iterator[Pool]:
     """A pool for a whole module: the threads that it starts with their first use are no test's leftover."""
-    with Pool(engines) as pool:
+    with Pool(engines, **options) as pool:
         assert pool.client.wait_for_engines(engines, PATIENCE)
         pool.map_async(abs, [-1] * 8, 1, callback=lambda value: None).get(PATIENCE)
         with pytest.raises(TaskTimeout):

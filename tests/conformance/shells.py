@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,12 +22,16 @@ def prompt(folder: Path) -> Iterator[Any]:
     """A prompt, as get_ipython() finds it."""
     main = sys.modules["__main__"]
     config = Config({"HistoryManager": {"enabled": False}, "InteractiveShell": {"colors": "nocolor"}})
+    config.IPCompleter.use_jedi = False  # it is loaded for seconds
     shell = InteractiveShell.instance(config=config, ipython_dir=str(folder))
     try:
         yield shell
     finally:
         unload_ipython_extension(shell)
         shell.restore_sys_module_state()
+        atexit.unregister(
+            shell.atexit_operations
+        )  # each would collect garbage in the end, for as long as its tests took
         InteractiveShell.clear_instance()
         sys.modules["__main__"] = main
         for name in ("last_type", "last_value", "last_traceback", "last_exc"):  # they hold frames

@@ -607,6 +607,9 @@ def test_P4_purge_results(rc: Client) -> None:
     assert (first.get(), second.get()) == (0, 1), "whoever has the result still has it"
     rc.purge_results()
     assert rc.history == [] and third.get() == 2 and third.metadata["status"] == "ok"
+    assert rc[0].apply_sync(same, 3) == 3
+    rc.purge_results(rc.history[-1])
+    assert rc.history == [], "also what was read and let go"
 
 
 def test_P4_what_has_not_ended_is_not_purged(rc: Client, gate: Gate) -> None:

@@ -394,6 +394,8 @@ def test_L7_after_calls_on_several_engines(rc: Client, lview: LoadBalancedView, 
         sooner = lview.apply_async(abs, -2)
     gate.await_one("first")
     assert sooner.get(PATIENCE) == 2, "any of them will do"
+    with lview.temp_flags(after=Dependency(both, all=False)):
+        assert lview.apply_async(abs, -3).get(PATIENCE) == 3, "also one that has ended before, wherever the other is"
     assert not later.ready()
     gate.open()
     assert later.get(PATIENCE) == 1

@@ -43,6 +43,9 @@ def test_V1_an_address_a_file_a_client_or_nothing(tmp_path: Path, monkeypatch: p
         assert client.MultiEngineClient(made).rc is made.rc
     with pytest.raises(ValueError, match="copy client.json"):
         client.MultiEngineClient(("far.away", 10105))
+    for furl in ("pbu://key@127.0.0.1:10105/mec", "~/.ipython/security/ipcontroller-mec.furl"):
+        with pytest.raises(ValueError, match="client.json"):
+            client.MultiEngineClient(furl)
     assert by_its_path is client
 
 
@@ -93,6 +96,7 @@ def test_V9_V10_V13_a_pending_result(mec: client.MultiEngineClient, gate: Gate) 
     pr = mec.execute("gate.arrive()", block=False)
     assert isinstance(pr, client.PendingResult)
     assert re.fullmatch(r"<.*\.PendingResult object at 0x[0-9a-f]+>", repr(pr))
+    assert "execute: pending, 0 of 2 items" in pr._repr_html_() and "of 2 engines" in mec._repr_html_()
     gate.open()
     assert isinstance(pr.get_result(), client.ResultList) and pr.r == pr.get_result()
 
@@ -172,7 +176,7 @@ def test_V27_map(mec: client.MultiEngineClient) -> None:
     power: Callable[[int], int] = at_prompt("f = lambda x: x**10")["f"]
     assert mec.map(power, range(32)) == list(map(power, range(32)))
     assert mec.map(pow, [1, 2], [3, 4], block=False).r == [1, 16]
-    assert mec.parallel()(power)([1, 2]) == [1, 1024]
+    assert mec.parallel()(power)([1, 2]) == [1, 1024] and mec.mapper(dist="r").map(power, [1, 2]) == [1, 1024]
 
 
 def test_V28_pending_results_by_their_id(mec: client.MultiEngineClient, gate: Gate) -> None:
@@ -242,7 +246,7 @@ def test_the_rest(mec: client.MultiEngineClient, tmp_path: Path, home: Home) -> 
     mec.flush()
     mec.reset()
     assert all("z" not in names for names in mec.keys())
-    with pytest.raises(RuntimeError, match="IPython prompt"):
+    with pytest.warns(UserWarning, match="IPython prompt"):
         mec.activate()
     assert repr(mec) == "<MultiEngineClient: engines [0, 1]>"
 

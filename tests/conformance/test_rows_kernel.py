@@ -172,7 +172,7 @@ def test_depend(tc: kclient.TaskClient, mec: kclient.MultiEngineClient) -> None:
 
 def test_maps_and_queues(tc: kclient.TaskClient, gate: Gate) -> None:
     assert tc.map(pow, [1, 2, 3], [2, 2, 2]) == [1, 4, 9]
-    assert tc.parallel(clear_after=True)(abs)([-1, -2]) == [1, 2]
+    assert tc.parallel(clear_after=True)(abs)([-1, -2]) == tc.mapper(retries=1).map(abs, [-1, -2]) == [1, 2]
     ids = tc.map(abs, [-1], block=False)
     tc.barrier(ids)
     held = [tc.run(MapTask(gate.arrive, (n,))) for n in range(2)]

@@ -76,6 +76,8 @@ def test_W4_result(typed: Typed, mec: client.MultiEngineClient) -> None:
 
 def test_W5_autopx(typed: Typed, mec: client.MultiEngineClient, shell: Any) -> None:
     assert typed("%autopx") == "Auto Parallel Enabled\nType %autopx to disable\n"
+    typed("exit_code = 3")
+    assert mec["exit_code"] == [3, 3], "only exit itself is for the prompt"
     shown = typed("if True:\n    b = 5\nprint(b)")
     assert shown.startswith("<Results List>\n[0] In [") and mec["b"] == [5, 5] and "b" not in shell.user_ns
     assert typed("%autopx") == "Auto Parallel Disabled\n"

@@ -6,6 +6,7 @@ differ. Comments for this test, on the line before a block:
 
     <!-- not run: why -->           the block is left out
     <!-- setup: code -->            code, of one or more lines, that the reader need not see
+    <!-- needs: joblib, sklearn --> anywhere in a page: it is only run where these are installed
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ PAGES = [
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
     if "```python" in page.read_text(encoding="utf-8")
 ]
+NEEDS = re.compile(r"<!-- needs: (.*?) -->")
 LIMIT = 30  # seconds for a page
 END = "--- end of a block ---"
 
@@ -129,8 +131,15 @@ def run(path: Path) -> tuple[int | str, str, str]:
         return process.returncode, stdout, stderr
 
 
+def needed(page: Path) -> list[str]:
+    """The modules without which a page cannot be run."""
+    return [name for found in NEEDS.findall(page.read_text(encoding="utf-8")) for name in found.split(", ")]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_examples_run_and_print_what_the_page_says(page: Path, tmp_path: Path) -> None:
+    for name in needed(page):
+        pytest.importorskip(name, reason=f"{page.name} needs {name}")
     examples = blocks(page)
     path = tmp_path / "examples.py"
     path.write_text(script(examples), encoding="utf-8")

@@ -56,3 +56,16 @@ def test_the_tour_shows_every_file():
     shown = re.findall(r"^\| `([\w/]+\.py)` \|", TOUR, re.MULTILINE)
     there = {path for top in ("parpool", "compat") for path in (ROOT / top).rglob("*.py") if path.name != "__init__.py"}
     assert sorted(shown) == sorted(path.relative_to(ROOT).as_posix() for path in there)
+
+
+def test_every_system_has_a_table_of_what_differs():
+    pages = {page.stem: page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "migrating").glob("*.md")}
+    assert set(pages) == {"concurrent_futures", "ipyparallel", "ipython1", "ipython_kernel", "joblib"}
+    for name, text in pages.items():
+        tables = re.findall(r"(?:^\|.*\|\n)+", text, re.MULTILINE)
+        assert tables, name
+        for table in tables:
+            first, _, *rows = [re.split(r"(?<!\\)\|", line.strip().strip("|")) for line in table.splitlines()]
+            assert first[-1].strip() == "differs", name
+            for row in rows:
+                assert len(row) == 3 and (row[0].strip() or row[1].strip()), f"{name}: {row}"

@@ -5,23 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from stage import Far
+from stage import Driven, Far
 
 from parpool.host.controller import Controller
 from parpool.options import ControllerSettings
 
 
-class Seat:
+class Seat(Driven):
     """A controller in this process, driven by hand; ``Client(seat, ...)`` and ``Engine(seat, ...)`` talk to it."""
 
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.controller = Controller(ControllerSettings(folder, **settings))
         self.station, self.ports = self.controller.station, self.controller.station.ports
         self.ends: list[Far] = []
-
-    def steps(self, times: int = 5) -> None:
-        for _ in range(times):
-            self.station.step(0.005)
 
     def close(self, for_good: bool = True) -> None:
         self.controller.end("enough", for_good)

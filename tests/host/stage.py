@@ -116,7 +116,23 @@ class Client(Far):
         return self.receive("client", requests.to_client, kind)
 
 
-class Stage:
+class Driven:
+    """Something with a station that is driven by hand."""
+
+    station: Station
+
+    def steps(self, times: int = 5) -> None:
+        for _ in range(times):
+            self.station.step(0.005)
+
+    def until(self, condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + 20
+        while not condition():
+            assert time.monotonic() < deadline
+            self.station.step(0.005)
+
+
+class Stage(Driven):
     """A station with real sockets in a folder of its own."""
 
     def __init__(self, folder: Path) -> None:
@@ -136,16 +152,6 @@ class Stage:
 
     def ask(self, door: Any, what: str, about: dict[str, Any], reply: Callable[..., None]) -> None:
         reply(f"{what} {sorted(about)}")
-
-    def steps(self, times: int = 5) -> None:
-        for _ in range(times):
-            self.station.step(0.005)
-
-    def until(self, condition: Callable[[], object]) -> None:
-        deadline = time.monotonic() + 5
-        while not condition():
-            assert time.monotonic() < deadline
-            self.station.step(0.005)
 
     def beats(self, times: int, *answering: Far) -> None:
         """Intervals of the heartbeat, in which these answer."""

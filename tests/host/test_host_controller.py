@@ -20,6 +20,7 @@ from stage import Client, Engine
 
 import parpool
 from parpool import ConnectionFileError, ParpoolError, __version__
+from parpool.host import lobby
 from parpool.host.controller import Controller
 from parpool.net.address import read
 from parpool.net.sockets import Poller, have_ipc
@@ -152,7 +153,7 @@ def test_the_next_one_awaits_the_engines(tmp_path: Path) -> None:
     first = Seat(tmp_path)
     engine = Engine(first, "engine-a")  # type: ignore[arg-type]
     engine.hello()
-    first.steps()
+    first.until(first.station.fellows)
     assert [each.uid for each in first.station.fellows()] == ["engine-a"]
     engine.close()
     first.close(for_good=False)
@@ -169,7 +170,7 @@ def test_a_cluster_that_ended_for_good_has_no_past(tmp_path: Path) -> None:
     first = Seat(tmp_path)
     engine = Engine(first, "engine-a")  # type: ignore[arg-type]
     engine.hello()
-    first.steps()
+    first.until(first.station.fellows)
     first.close()
     second = Seat(tmp_path)
     assert len(second.station.members) == 0
@@ -184,7 +185,7 @@ def test_everybody_is_told(tmp_path: Path) -> None:
     client, engine = Client(seat, "client"), Engine(seat, "engine-a")  # type: ignore[arg-type]
     client.hello()
     engine.hello()
-    seat.steps()
+    seat.until(seat.station.fellows)
     sockets = client.sockets["client"], engine.sockets["control"]
     engine.sockets["control"].send(b"x")  # so that it is known there
     seat.steps()
@@ -201,12 +202,13 @@ def test_everybody_is_told(tmp_path: Path) -> None:
     engine.close()
 
 
-def test_an_engine_that_is_about_to_come_back_is_told(tmp_path: Path) -> None:
+def test_an_engine_that_is_about_to_come_back_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The controller before this one had it, and its connection is not made yet."""
+    monkeypatch.setattr(lobby, "RETURN", 20.0)  # how long connections take is not in question here
     first = Seat(tmp_path)
     engine = Engine(first, "engine-a")  # type: ignore[arg-type]
     engine.hello()
-    first.steps()
+    first.until(first.station.fellows)
     engine.close()
     first.close(for_good=False)
     second = Seat(tmp_path)
@@ -214,12 +216,10 @@ def test_an_engine_that_is_about_to_come_back_is_told(tmp_path: Path) -> None:
     closing = threading.Thread(target=second.controller.close)
     closing.start()
     back = Engine(second, "engine-a")  # type: ignore[arg-type]
-    told = []
-    for port in ("control", "work"):
-        poller = Poller()
-        poller.add(back.sockets[port])
-        while poller.poll(2.0 if port == "control" else 0.1):
-            told += back.sockets[port].receive(wait=False) or []
+    poller = Poller()
+    poller.add(back.sockets["control"])
+    assert poller.poll(20.0)
+    told = back.sockets["control"].receive(wait=False) or []
     closing.join()
     back.close()
     assert encode(Die()) in told or encode(Stop()) in told
