@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -61,6 +62,7 @@ class Cluster:
         self._errors = (self._folder / "errors").open("ab")
         self._controller: subprocess.Popen[bytes] | None = None
         self._others: list[subprocess.Popen[bytes]] = []
+        self._started: list[subprocess.Popen[bytes]] = []  #: all of them
 
     def __enter__(self) -> Cluster:
         try:
@@ -83,7 +85,12 @@ class Cluster:
         self.close()
 
     def _run(self, *arguments: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
+        # In a thread: what Ctrl-C raises in the main one would lose a process that has begun, and is not returned yet.
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(self._start, arguments).result()
+
+    def _start(self, arguments: tuple[str, ...]) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
             [sys.executable, *arguments],
             env=self._environment,
             cwd=self._folder,  # `python -m` looks for modules there first
@@ -91,6 +98,8 @@ class Cluster:
             stdout=subprocess.DEVNULL,
             stderr=self._errors,
         )
+        self._started.append(process)
+        return process
 
     def start_controller(self) -> float:
         """Start one, and wait for its files; gives when it was started, by the monotonic clock."""
@@ -134,7 +143,7 @@ class Cluster:
     def close(self) -> None:
         """End everything."""
         # The controller first: it tells its engines to end.
-        for process in filter(None, (self._controller, *self._others)):
+        for process in filter(None, (self._controller, *self._started)):
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
             assert process.stdin is not None
