@@ -332,10 +332,7 @@ class _Sleeper:
         for pid in self._fds.keys() - pids:
             self._forget(pid)
         for pid in pids - self._fds.keys():
-            try:
-                fd = deaths.watch(pid)
-            except ProcessLookupError:
-                return  # there is something to be seen
+            fd = deaths.watch(pid)
             if fd is None:
                 timeout = LOOK if timeout is None else min(timeout, LOOK)
             else:

@@ -108,7 +108,7 @@ class Warden(threading.Thread):
 
     def run(self) -> None:
         """The loop: sleep until something is to be done."""
-        parent = self._watch_parent()
+        parent = deaths.watch(self._host_pid) if self._host_pid else None
         poller = Poller()
         poller.add(self._control)
         poller.add(self._wake.fd)
@@ -157,15 +157,6 @@ class Warden(threading.Thread):
         else:
             self._look_at = monotonic() + self._look_again
             self._look_again *= 2
-
-    def _watch_parent(self) -> int | None:
-        if not self._host_pid:
-            return None
-        try:
-            return deaths.watch(self._host_pid)
-        except ProcessLookupError:
-            self._orphaned()
-            raise
 
     def _patience(self) -> float:
         """Seconds that are left until the controller must be back."""

@@ -18,7 +18,6 @@ class Deathwatch:
         self._epoll = select.epoll() if hasattr(select, "epoll") else None
         self._by_fd: dict[int, str] = {}
         self._by_look: dict[str, int] = {}  #: processes that have no file descriptor
-        self._gone: list[str] = []
         self._looked = 0.0
 
     @property
@@ -30,11 +29,7 @@ class Deathwatch:
         """Begin to watch a process. Does nothing where it is watched already."""
         if uid in self._by_look or uid in self._by_fd.values():
             return
-        try:
-            fd = deaths.watch(pid) if self._epoll is not None else None
-        except ProcessLookupError:
-            self._gone.append(uid)
-            return
+        fd = deaths.watch(pid) if self._epoll is not None else None
         if fd is None or self._epoll is None:
             self._by_look[uid] = pid
         else:
@@ -49,11 +44,11 @@ class Deathwatch:
     @property
     def must_look(self) -> bool:
         """Is there anything that no file descriptor will tell?"""
-        return bool(self._gone) or (bool(self._by_look) and monotonic() - self._looked > LOOK_EVERY)
+        return bool(self._by_look) and monotonic() - self._looked > LOOK_EVERY
 
     def gone(self) -> list[str]:
         """The processes that have ended since the last call."""
-        gone, self._gone = self._gone, []
+        gone: list[str] = []
         if self._epoll is not None:
             for fd, _ in self._epoll.poll(0):
                 gone.append(self._by_fd.pop(fd))

@@ -123,9 +123,7 @@ class Hub:
         poller.add(self._socket)
         poller.add(self._wake.fd)
         owner = self._settings.owner_pid
-        watched = None
-        with suppress(ProcessLookupError):  # the look below tells
-            watched = deaths.watch(owner) if owner else None
+        watched = deaths.watch(owner) if owner else None
         if watched is not None:
             poller.add(watched)
         while not self._over:

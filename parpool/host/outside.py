@@ -22,10 +22,7 @@ def heard_outside(station: Station, owner: int, orphaned: Callable[[], None]) ->
         try:
             station.listen(reading.fileno(), lambda: drain(reading))
             if owner:
-                try:
-                    watched = deaths.watch(owner)
-                except ProcessLookupError:
-                    orphaned()
+                watched = deaths.watch(owner)
             if watched is not None:
                 station.listen(watched, orphaned)
 

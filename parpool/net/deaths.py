@@ -8,16 +8,17 @@ import os
 def watch(pid: int) -> int | None:
     """A file descriptor that becomes readable when process ``pid`` ends; None where the system has none.
 
-    Not a pipe: its other end would be inherited by whatever the process forks, and would stay open with them. Raises
-    ProcessLookupError where the process has ended already.
+    Where the process has ended already, it is readable at once: so who waits needs no second way to hear of that. Not a
+    pipe: its other end would be inherited by whatever the process forks, and would stay open with them.
     """
     if not hasattr(os, "pidfd_open"):
         return None
     try:
-        return os.pidfd_open(pid)
-    except ProcessLookupError:
-        raise
-    except OSError:  # an older kernel, or a sandbox without the call
+        try:
+            return os.pidfd_open(pid)
+        except ProcessLookupError:
+            return os.eventfd(1)
+    except OSError:  # an older kernel, a sandbox without the call, or no descriptors left
         return None
 
 
