@@ -149,10 +149,10 @@ def test_what_is_done_needs_no_step(loop: FakeLoop, baton: Baton) -> None:
 
 
 def test_timeout(loop: FakeLoop, baton: Baton) -> None:
-    thing = loop.promise(10)
+    thing = loop.promise(1000)
     started = time.monotonic()
     assert baton.wait(thing, 0.05) is False
-    assert 0.04 < time.monotonic() - started < 2
+    assert time.monotonic() - started > 0.04
     assert baton.wait(thing, 0) is False
     assert baton.wait(thing, -1) is False
     loop.due.clear()
@@ -191,27 +191,25 @@ def test_the_baton_is_handed_on(loop: FakeLoop, baton: Baton) -> None:
 
 
 def test_a_parked_waiter_s_timeout(loop: FakeLoop, baton: Baton) -> None:
-    long, other = loop.promise(0.5), loop.promise(0.5)
+    long, other = loop.promise(1000), loop.promise(1000)
     drives = in_threads(1, lambda i: baton.wait(long))
     while loop.driving is None:
         time.sleep(0.001)
-    started = time.monotonic()
     assert baton.wait(other, 0.05) is False
-    assert time.monotonic() - started < 0.4
     assert other._parked == [] and not baton._parked
+    loop.hasten()
     join(drives)
 
 
 def test_a_thing_ended_by_somebody_else(loop: FakeLoop, baton: Baton) -> None:
     """Not by a step: whoever parks is woken all the same."""
-    drives = in_threads(1, lambda i: baton.wait(loop.promise(0.5)))
+    drives = in_threads(1, lambda i: baton.wait(loop.promise(1000)))
     while loop.driving is None:
         time.sleep(0.001)
     thing = Thing()
     threading.Timer(0.05, thing.finish).start()
-    started = time.monotonic()
-    assert baton.wait(thing, 5) is True
-    assert time.monotonic() - started < 0.4
+    assert baton.wait(thing) is True
+    loop.hasten()
     join(drives)
 
 
@@ -487,14 +485,12 @@ def handlers() -> Iterator[None]:
 
 @posix
 def test_ctrl_c_while_asleep_is_raised_at_once(loop: FakeLoop, baton: Baton, handlers: None) -> None:
-    thing = loop.promise(20)
+    thing = loop.promise(1000)
     signal.signal(signal.SIGALRM, signal.default_int_handler)
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.05)
-        started = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
             baton.wait(thing)
-        assert time.monotonic() - started < 2
     finally:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
     loop.due.clear()
@@ -533,26 +529,22 @@ def test_ctrl_c_in_a_step_ends_a_wait_that_has_not_ended(loop: FakeLoop, baton: 
 
     loop.inside = inside
     loop.promise(0.02)
-    thing = loop.promise(20)
-    started = time.monotonic()
+    thing = loop.promise(1000)
     with pytest.raises(KeyboardInterrupt):
-        baton.wait(thing, 3)
+        baton.wait(thing)
     loop.due.clear()
-    assert time.monotonic() - started < 1
 
 
 @posix
 def test_ctrl_c_while_parked(loop: FakeLoop, baton: Baton, handlers: None) -> None:
-    drives = in_threads(1, lambda i: baton.wait(loop.promise(0.6)))
+    drives = in_threads(1, lambda i: baton.wait(loop.promise(1000)))
     while loop.driving is None:
         time.sleep(0.001)
     threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
-    started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        baton.wait(loop.promise(20))
-    assert time.monotonic() - started < 0.5
+        baton.wait(loop.promise(1000))
     assert not baton._parked
-    loop.due.pop()
+    loop.hasten()
     join(drives)
 
 

@@ -241,9 +241,7 @@ def test_close_does_not_wait_for_what_nobody_takes(address: str) -> None:
     context = Context()
     dealer = context.dealer(address, "e")  # nobody is there
     dealer.send(b"x" * 1_000_000)
-    started = time.monotonic()
-    context.close()
-    assert time.monotonic() - started < 1
+    context.close()  # or it would wait for ever
 
 
 def test_close_may_wait_for_what_is_to_be_sent(context: Context, address: str) -> None:
@@ -310,6 +308,6 @@ def test_poller(context: Context, other: Context, address: str) -> None:
     assert await_message(router) == (b"e", [b"hello"])
     started = time.monotonic()
     assert poller.poll(0.05) == []
-    assert 0.04 < time.monotonic() - started < 1
+    assert time.monotonic() - started > 0.04
     os.close(read)
     os.close(write)
