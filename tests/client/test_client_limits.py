@@ -110,7 +110,8 @@ def pid_after(seconds: float) -> int:
     return os.getpid()
 
 
-def took(call: Callable[[], Any]) -> float:
+def overtime(call: Callable[[], Any]) -> float:
+    """The call ends in TaskTimeout; after how long."""
     started = time.monotonic()
     with pytest.raises(TaskTimeout):
         call()
@@ -123,14 +124,14 @@ def took(call: Callable[[], Any]) -> float:
 @pytest.mark.parametrize("function", [sleep, spin, wait_for_a_lock])
 def test_interrupted(pool: Pool, function: Callable[[float], Any]) -> None:
     before = sorted(process.pid for process in pool._pool)
-    assert 0.19 < took(lambda: pool.apply(function, (20,), task_timeout=0.2)) < 1.5
+    assert overtime(lambda: pool.apply(function, (1000,), task_timeout=0.2)) > 0.19
     assert sorted(process.pid for process in pool._pool) == before  # none had to be ended
     assert full(pool)
 
 
 def test_killed_if_it_swallows_the_interrupt(pool: Pool) -> None:
     before = {process.pid for process in pool._pool}
-    assert took(lambda: pool.apply(swallow, (20,), task_timeout=0.2)) < 3
+    assert overtime(lambda: pool.apply(swallow, (1000,), task_timeout=0.2)) > 0.19
     assert full(pool)
     assert len(before & {process.pid for process in pool._pool}) == 1
 
@@ -145,7 +146,7 @@ def test_the_message_names_the_task(pool: Pool) -> None:
 
 def test_clean_up_code_runs(pool: Pool, tmp_path: Path) -> None:
     file = tmp_path / "file"
-    took(lambda: pool.apply(clean_up, (20, str(file)), task_timeout=0.1))
+    overtime(lambda: pool.apply(clean_up, (1000, str(file)), task_timeout=0.1))
     assert file.read_text() == "cleaned up"
 
 
@@ -197,21 +198,21 @@ def test_the_neighbours_get_nothing(pool: Pool, function: Callable[[float], Any]
 )
 def test_on_each_method(pool: Pool, how: str) -> None:
     calls: dict[str, Callable[[], Any]] = {
-        "map": lambda: pool.map(sleep, [20], task_timeout=0.1),
-        "starmap": lambda: pool.starmap(sleep, [(20,)], task_timeout=0.1),
-        "imap": lambda: next(pool.imap(sleep, iter([20]), task_timeout=0.1)),
-        "imap_unordered": lambda: next(pool.imap_unordered(sleep, [20], task_timeout=0.1)),
-        "map_async": lambda: pool.map_async(sleep, [20], task_timeout=0.1).get(20),
-        "starmap_async": lambda: pool.starmap_async(sleep, [(20,)], task_timeout=0.1).get(20),
-        "apply_async": lambda: pool.apply_async(sleep, (20,), task_timeout=0.1).get(20),
+        "map": lambda: pool.map(sleep, [1000], task_timeout=0.1),
+        "starmap": lambda: pool.starmap(sleep, [(1000,)], task_timeout=0.1),
+        "imap": lambda: next(pool.imap(sleep, iter([1000]), task_timeout=0.1)),
+        "imap_unordered": lambda: next(pool.imap_unordered(sleep, [1000], task_timeout=0.1)),
+        "map_async": lambda: pool.map_async(sleep, [1000], task_timeout=0.1).get(20),
+        "starmap_async": lambda: pool.starmap_async(sleep, [(1000,)], task_timeout=0.1).get(20),
+        "apply_async": lambda: pool.apply_async(sleep, (1000,), task_timeout=0.1).get(20),
     }
-    assert took(calls[how]) < 2
+    assert overtime(calls[how]) > 0.09
 
 
 def test_of_the_pool_and_of_the_call() -> None:
     with Pool(1, task_timeout=0.2) as pool:
-        assert took(lambda: pool.apply(sleep, (20,))) < 2
-        assert took(lambda: pool.map(sleep, [20])) < 2
+        overtime(lambda: pool.apply(sleep, (1000,)))
+        overtime(lambda: pool.map(sleep, [1000]))
         assert pool.apply(sleep, (0.4,), task_timeout=10) == 0.4
     pool.join()
 
@@ -219,14 +220,14 @@ def test_of_the_pool_and_of_the_call() -> None:
 def test_in_the_background(pool: Pool) -> None:
     """Nobody waits: the time is watched all the same."""
     called = threading.Event()
-    pool.apply_async(sleep, (20,), error_callback=lambda error: called.set(), task_timeout=0.1)
-    assert called.wait(5)
+    pool.apply_async(sleep, (1000,), error_callback=lambda error: called.set(), task_timeout=0.1)
+    assert called.wait(20)
 
 
 def test_an_initializer_that_ignores_ctrl_c() -> None:
     """As many programs do: then the engine is ended."""
     with Pool(1, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
-        assert took(lambda: pool.apply(sleep, (20,), task_timeout=0.1)) < 3
+        overtime(lambda: pool.apply(sleep, (1000,), task_timeout=0.1))
         assert pool.apply_async(abs, (-1,)).get(10) == 1
     pool.join()
 
@@ -291,6 +292,12 @@ def count_and_die(bad: int, item: tuple[int, str]) -> int:
     return die_on(bad, number)
 
 
+def count_and_swallow(file: str) -> str:
+    with open(file, "a") as opened:
+        opened.write("x")
+    return swallow(1000)
+
+
 def test_of_the_pool_itself(tmp_path: Path) -> None:
     with Pool(1, retries=1) as pool:
         assert pool.apply(die_once, (str(tmp_path / "1"),)) == "alive"
@@ -302,10 +309,10 @@ def test_of_the_pool_itself(tmp_path: Path) -> None:
 def test_both_at_once(pool: Pool, tmp_path: Path) -> None:
     """The time of a task that runs again begins anew; one over its time does not run again."""
     assert pool.apply_async(die_once, (str(tmp_path / "1"),), retries=1, task_timeout=10).get(20) == "alive"
-    started = time.monotonic()
+    runs = tmp_path / "runs"
     with pytest.raises(TaskTimeout):
-        pool.apply_async(swallow, (20,), retries=5, task_timeout=0.1).get(20)
-    assert time.monotonic() - started < 5
+        pool.apply_async(count_and_swallow, (str(runs),), retries=5, task_timeout=1).get(20)
+    assert runs.read_text() == "x"
     assert full(pool)
 
 
@@ -318,6 +325,6 @@ def test_with_maxtasksperchild(tmp_path: Path) -> None:
         assert max(map(pids.count, pids)) <= 3
         assert pool.apply(die_once, (str(tmp_path / "1"),), retries=1) == "alive"
         assert pool.map(abs, range(-30, 0), 1) == list(range(30, 0, -1))
-        assert took(lambda: pool.apply(sleep, (20,), task_timeout=0.1)) < 3
+        overtime(lambda: pool.apply(sleep, (1000,), task_timeout=0.1))
         assert list(pool.imap(abs, iter(range(30)))) == list(range(30))
     pool.join()
