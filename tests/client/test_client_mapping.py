@@ -362,15 +362,13 @@ def test_who_iterates_is_woken_by_the_end_though_nothing_arrives() -> None:
     """The item that is waited for was not sent, another thread drives, and the end comes from the callbacks' thread."""
     with Pool(2) as pool:
         view = pool.client.load_balanced_view()
-        driver = threading.Thread(target=view.apply_async(time.sleep, 5).wait, daemon=True)
+        driver = threading.Thread(target=view.apply_async(time.sleep, 1000).wait, daemon=True)
         driver.start()
         view.apply_async(abs, 1).add_done_callback(lambda _: time.sleep(0.5))
-        started = time.monotonic()
         result = view.map_async(str, [1, NotSent(), 3], chunksize=1)
         result.add_done_callback(lambda _: None)
         with pytest.raises(SerializationError):
             list(result)
-        assert time.monotonic() - started < 4
         pool.terminate()
         driver.join()
     pool.join()

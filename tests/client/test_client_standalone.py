@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -92,9 +91,7 @@ def test_callbacks_come_without_anybody_waiting(rc: Client) -> None:
 
 def test_waiting_for_engines(rc: Client) -> None:
     assert rc.wait_for_engines(1, 0) and rc.wait_for_engines(2, 0)
-    before = time.monotonic()
     assert not rc.wait_for_engines(3, 0.05)
-    assert time.monotonic() - before < 10
 
 
 # Coming in ---------------------------------------------------------------------------------------------------

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import os
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -111,12 +113,18 @@ def test_next_with_a_timeout(pool: Pool) -> None:
         stream.next(0)
 
 
-def test_as_they_come(pool: Pool) -> None:
-    started = time.monotonic()
-    stream = pool.imap_unordered(sleep_and_give, iter([1.0, 0.05, 0.06]), 1)
-    first, second = next(stream), next(stream)
-    assert (first, second) == (0.05, 0.06) and time.monotonic() - started < 0.8
-    assert next(stream) == 1.0
+def give_when_there(path: str) -> str:
+    while not os.path.exists(path):
+        time.sleep(0.005)
+    return path
+
+
+def test_as_they_come(pool: Pool, tmp_path: Path) -> None:
+    late, there = tmp_path / "late", str(tmp_path)
+    stream = pool.imap_unordered(give_when_there, iter([str(late), there, there]), 1)
+    assert [next(stream), next(stream)] == [there, there]
+    late.touch()
+    assert next(stream) == str(late)
 
 
 def test_first_results_come_before_the_iterable_ends(pool: Pool) -> None:
@@ -299,11 +307,9 @@ def test_a_slow_iterable_blocks_nobody(pool: Pool) -> None:
         yield 1
 
     stream = pool.imap(abs, slow())
-    started = time.monotonic()
     assert pool.apply(abs, (-1,)) == 1
     assert pool.map(abs, [-1, -2]) == [1, 2]
     assert list(pool.imap(abs, iter([-3]))) == [3]
-    assert time.monotonic() - started < 5
     gate.set()
     assert list(stream) == [1]
 
@@ -376,10 +382,8 @@ def test_terminate_ends_the_readers() -> None:
     streams = [pool.imap(abs, itertools.count(), buffersize=5), pool.imap(sleep_and_give, itertools.count())]
     assert next(streams[0]) == 0
     assert readers()
-    started = time.monotonic()
     pool.terminate()
     pool.join()
-    assert time.monotonic() - started < 3
     assert no_readers()
     with pytest.raises((TaskAborted, StopIteration, ValueError)):
         for _ in range(100_000):
@@ -414,15 +418,13 @@ def test_terminate_while_the_iterable_is_stuck() -> None:
 
     def stuck() -> Iterator[int]:
         yield 1
-        gate.wait(20)
+        gate.wait()
 
     pool = Pool(1)
     stream = pool.imap(abs, stuck())
     assert next(stream) == 1
-    started = time.monotonic()
     pool.terminate()
     pool.join()
-    assert time.monotonic() - started < 3
     gate.set()
     assert no_readers()
 

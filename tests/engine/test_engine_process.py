@@ -352,7 +352,9 @@ def fifo(tmp_path: Path) -> Path:
 def test_finished_outcomes_do_not_wait_behind_a_long_task(host: FakeHost, fifo: Path, tmp_path: Path) -> None:
     for round in range(8):
         file = tmp_path / str(round)
-        long = host.call(3, "spin_until_there", str(file)) if round % 2 else host.call(3, "block_until_opened", str(fifo))
+        long = (
+            host.call(3, "spin_until_there", str(file)) if round % 2 else host.call(3, "block_until_opened", str(fifo))
+        )
         host.send(host.call(1, abs, -1), host.call(2, abs, -2), long)
         assert [o.id for o in host.outcomes(2)] == [1, 2]
         file.touch() if round % 2 else fifo.open("wb").close()

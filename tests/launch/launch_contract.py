@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import textwrap
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -221,9 +220,7 @@ signal.signal(signal.SIGTERM, lambda number, frame: (write("end", ""), sys.exit(
     def test_the_deaf_are_ended_by_force(self, launcher: Launcher, folder: Path) -> None:
         self.start(launcher, folder, "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + self.SLEEPER, 2)
         pids = self.pids(folder, 2)
-        started = time.monotonic()
         launcher.stop(patience=0.5)
-        assert time.monotonic() - started < 25
         wait_until(lambda: not any(map(lives, pids)), "killed")
 
     def test_secrets_are_on_no_command_line(self, launcher: Launcher, folder: Path) -> None:

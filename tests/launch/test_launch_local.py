@@ -82,9 +82,9 @@ def test_end(context: Any, crews: list[LocalCrew], tmp_path: Path) -> None:
     crew = LocalCrew(context, touch, (str(tmp_path / "there"),))
     pids = [crew.start(settings(tmp_path, f"engine-{i}")) for i in range(3)]
     await_file(tmp_path / "there")
-    started = time.monotonic()
-    crew.end()
-    assert time.monotonic() - started < 1.5
+    processes = list(crew.processes)
+    crew.end(patience=1000)
+    assert not any(process.exitcode == -signal.SIGKILL for process in processes)
     assert not any(map(is_running, pids)) and crew.processes == []
     crew.end()
 
@@ -95,7 +95,7 @@ def test_end_of_the_deaf(crews: list[LocalCrew], tmp_path: Path) -> None:
     await_file(tmp_path / "deaf")
     started = time.monotonic()
     crew.end(patience=0.3)
-    assert 0.25 < time.monotonic() - started < 2
+    assert time.monotonic() - started > 0.25
     assert not is_running(pid)
 
 
@@ -104,9 +104,7 @@ def test_end_of_one_whose_child_lives_on(crews: list[LocalCrew], tmp_path: Path)
     crew = LocalCrew(multiprocessing.get_context("fork"), leave_a_child, (str(tmp_path / "child"),))
     pid = crew.start(settings(tmp_path))
     await_file(tmp_path / "child")
-    started = time.monotonic()
-    crew.end()
-    assert time.monotonic() - started < 0.9  # it has ended, whatever still holds its pipes
+    crew.end(patience=1000)  # it ends at once, whatever still holds its pipes
     assert not is_running(pid)
     os.kill(int((tmp_path / "child").read_text()), signal.SIGKILL)
 
