@@ -762,8 +762,8 @@ def test_interrupt_can_be_caught_by_the_task(rc: Client) -> None:
 
 
 def catch_interrupt() -> str:
-    print("here", flush=True)
     try:
+        print("here", flush=True)  # from then on it may come
         time.sleep(60)
     except KeyboardInterrupt:
         return "caught"
