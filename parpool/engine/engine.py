@@ -116,8 +116,8 @@ class Engine:
                     return
                 else:
                     self.busy = True
-                    if len(self._calls) > 1 or self._calls[0].kind & HOW >= EACH:
-                        self._warden.watch()
+                    if len(self._calls) > 1 or self._calls[0].kind & HOW >= EACH or self._recorder.pending:
+                        self._warden.watch()  # also over what has ended before, and waits for company
                     self._wire.release()
                     try:
                         self._run()

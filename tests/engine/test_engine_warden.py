@@ -149,6 +149,21 @@ def test_items_are_given_back(controller: FakeController) -> None:
     assert controller.ask()[0].held == []
 
 
+def test_what_has_ended_does_not_wait_behind_the_next_message(controller: FakeController) -> None:
+    """Each in a message of its own: the outcome of the second goes with others, or soon, and not when those end."""
+    for number in range(1, 31, 3):  # the second must end just behind the first, and not before the third is there
+        gate = f"gate-{number}"
+        controller.send(call(number, abs, -1))
+        controller.send(call(number + 1, abs, -2))
+        controller.send(call(number + 2, "at_gate", controller.gate(gate)))
+        found: dict[int, Any] = {}
+        while number + 1 not in found:
+            found |= values(controller.hears())
+        controller.let(gate)
+        while number + 2 not in found:
+            found |= values(controller.hears())
+
+
 # Another controller, or a new connection ---------------------------------------------------------------------------
 
 
