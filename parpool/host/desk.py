@@ -175,6 +175,8 @@ class Desk:
             self._wires.send(member, messages.encode(Stop()))
             return
         self._perform(self.scheduler.engine_joined(member.id, monotonic(), self._quota, self._first_tasks(member.id)))
+        if self.members.hire_at is None:
+            self._hire()  # a place may have been left vacant, to see first how this one fares
         self.on_change()
 
     def _supply(self, member: Member, key: bytes) -> None:
