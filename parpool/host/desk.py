@@ -267,3 +267,4 @@ class Desk:
             self.members.cannot_hire()
             if self.members.staff.broken:
                 self.on_broken(f"no engine is left and none can be started: {error}")
+            self.on_change()  # it may have been the last attempt, and somebody waits for more engines

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import time
-from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.context import ForkContext, ForkServerContext, ForkServerProcess
 from typing import Any
 
 import pytest
 
-from parpool import EngineStartError, Pool
+from parpool import EngineStartError, NoEngines, Pool
+from parpool.host import members
 
 METHODS = multiprocessing.get_all_start_methods()
+forks = pytest.mark.skipif("fork" not in METHODS, reason="this system has none")
 
 
 class Late(ForkServerProcess):
@@ -47,4 +50,37 @@ def test_a_place_that_was_left_vacant_to_see_how_the_others_fare() -> None:
     left = multiprocessing.Value("i", 3)
     with Pool(3, fail_once, (left,)) as pool:
         assert pool._link.control.wait_for(3, 60)
+        assert pool.apply_async(abs, (-1,)).get(60) == 1
+
+
+class Limited(ForkContext):
+    """A context that starts a number of processes, and then raises."""
+
+    def __init__(self, most: int, error: Exception) -> None:
+        super().__init__()
+        self.left, self.error = most, error
+
+    def Process(self, *args: Any, **kwargs: Any) -> Any:
+        process = super().Process(*args, **kwargs)
+        really = process.start
+
+        def start() -> None:
+            if self.left <= 0:
+                raise self.error
+            self.left -= 1
+            really()
+
+        process.start = start
+        return process
+
+
+@forks
+def test_who_waits_for_engines_that_are_not_tried_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(members, "HIRE_AGAIN", 0.001)
+    with Pool(2, context=(context := Limited(2, BlockingIOError(11, "no more processes")))) as pool:
+        assert pool._link.control.wait_for(2, 60) and not context.left
+        os.kill(pool._pool[0].pid, signal.SIGKILL)
+        with pytest.raises(NoEngines):
+            while pool._link.control.wait_for(2, 60):
+                time.sleep(0.005)  # its end was not seen yet
         assert pool.apply_async(abs, (-1,)).get(60) == 1
