@@ -263,8 +263,9 @@ class Desk:
         """Fill vacant places; where the system gives no process now, later."""
         try:
             self.members.hire()
-        except OSError as error:
+        except Exception as error:  # not OSError alone: a fork server that has died is an EOFError
             self.members.cannot_hire()
             if self.members.staff.broken:
-                self.on_broken(f"no engine is left and none can be started: {error}")
+                words = str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+                self.on_broken(f"no engine is left and none can be started: {words}")
             self.on_change()  # it may have been the last attempt, and somebody waits for more engines

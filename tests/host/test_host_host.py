@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from parpool import EngineStartError, NoEngines, Pool
+from parpool import EngineLost, EngineStartError, NoEngines, Pool
 from parpool.host import members
 
 METHODS = multiprocessing.get_all_start_methods()
@@ -84,3 +84,20 @@ def test_who_waits_for_engines_that_are_not_tried_any_more(monkeypatch: pytest.M
             while pool._link.control.wait_for(2, 60):
                 time.sleep(0.005)  # its end was not seen yet
         assert pool.apply_async(abs, (-1,)).get(60) == 1
+
+
+@forks
+@pytest.mark.parametrize("error", [EOFError("unexpected EOF"), ValueError("what it began with is closed")])
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_start_that_raises_anything(count: int, error: Exception) -> None:
+    """What a context's start raises besides OSError, as where its fork server dies meanwhile, is nobody's result."""
+    with Pool(count, context=Limited(count, error)) as pool:
+        assert pool._link.control.wait_for(count, 60)
+        with pytest.raises(EngineLost):
+            pool.apply_async(os._exit, (3,)).get(60)
+        for _ in range(3):
+            if count == 1:
+                with pytest.raises(EngineStartError, match=f"{type(error).__name__}: {error}"):
+                    pool.apply_async(abs, (-1,)).get(60)
+            else:
+                assert pool.apply_async(abs, (-1,)).get(60) == 1
