@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+from collections.abc import Callable
 from time import monotonic
 
 from ..net import deaths
@@ -14,7 +15,9 @@ LOOK_EVERY = 0.2  #: seconds between looks, where the system cannot tell us
 class Deathwatch:
     """Watches processes through one file descriptor, however many they are."""
 
-    def __init__(self) -> None:
+    def __init__(self, lives: Callable[[str], bool] = lambda uid: True) -> None:
+        """``lives``: says of one of whose end the system does not tell whether it still runs, as far as can be told."""
+        self._lives = lives
         self._epoll = select.epoll() if hasattr(select, "epoll") else None
         self._by_fd: dict[int, str] = {}
         self._by_look: dict[str, int] = {}  #: processes that have no file descriptor
@@ -57,7 +60,8 @@ class Deathwatch:
         if self._by_look:
             self._looked = monotonic()
             for uid, pid in list(self._by_look.items()):
-                if not deaths.alive(pid):
+                # A child that has ended and was not waited for still has its number.
+                if not self._lives(uid) or not deaths.alive(pid):
                     del self._by_look[uid]
                     gone.append(uid)
         return gone

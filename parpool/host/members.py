@@ -24,6 +24,9 @@ class Crew(Protocol):
     def start(self, settings: EngineSettings) -> int:
         """Start an engine's process; gives its pid."""
 
+    def lives(self, uid: str) -> bool:
+        """Does the process still run, as far as is known?"""
+
     def ended(self, uid: str) -> str:
         """The process has ended: reap it, and say how in words."""
 
@@ -97,7 +100,7 @@ class Members:
 
     def __init__(self, crew: Crew, places: int, settings: Callable[[str], EngineSettings]) -> None:
         self.staff = Staff(places)
-        self.deaths = Deathwatch()
+        self.deaths = Deathwatch(crew.lives)
         self._postmortem = Postmortem()
         self.by_address: dict[bytes, Member] = {}
         self.by_id: dict[int, Member] = {}

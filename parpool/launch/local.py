@@ -70,6 +70,11 @@ class LocalCrew:
         self._by_uid[settings.uid] = process
         return getattr(process, "pid", 0) or 0
 
+    def lives(self, uid: str) -> bool:
+        """Does the process still run, as far as is known? (For systems that do not tell of its end.)"""
+        process = self._by_uid.get(uid)
+        return process is None or _is_apart(process) or process.is_alive()
+
     def ended(self, uid: str) -> str:
         """Reap the process; says how it ended."""
         process = self._by_uid.pop(uid, None)
@@ -110,3 +115,8 @@ class LocalCrew:
         from multiprocessing import process
 
         process._children.difference_update(self.processes)  # type: ignore[attr-defined]
+
+
+def _is_apart(process: Any) -> bool:
+    """Is it a child of a fork server, and none of ours?"""
+    return getattr(getattr(process, "_popen", None), "method", "") == "forkserver"

@@ -13,6 +13,7 @@ import pytest
 
 from parpool import EngineLost, EngineStartError, NoEngines, Pool
 from parpool.host import members
+from parpool.net import deaths
 
 METHODS = multiprocessing.get_all_start_methods()
 forks = pytest.mark.skipif("fork" not in METHODS, reason="this system has none")
@@ -101,3 +102,13 @@ def test_a_start_that_raises_anything(count: int, error: Exception) -> None:
                     pool.apply_async(abs, (-1,)).get(60)
             else:
                 assert pool.apply_async(abs, (-1,)).get(60) == 1
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_deaths_that_the_system_does_not_tell_of(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that has ended keeps its number until it is waited for: so to look at that is not enough."""
+    monkeypatch.setattr(deaths, "watch", lambda pid: None)
+    with Pool(1, context=multiprocessing.get_context(method)) as pool:
+        with pytest.raises(EngineLost, match="exit code 3"):
+            pool.apply_async(os._exit, (3,)).get(60)
+        assert pool.apply_async(abs, (-1,)).get(60) == 1

@@ -120,6 +120,9 @@ class SleepingCrew:
         self.processes[settings.uid] = process
         return process.pid
 
+    def lives(self, uid: str) -> bool:
+        return self.processes[uid].poll() is None
+
     def ended(self, uid: str) -> str:
         process = self.processes[uid]
         process.communicate()
