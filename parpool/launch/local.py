@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import importlib
 import multiprocessing
+import os
+import select
+import signal
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from multiprocessing import connection
 from typing import Any
@@ -54,6 +58,7 @@ class LocalCrew:
         #: the living engines' processes, in the order of their start (scripts look at it as ``Pool._pool``)
         self.processes: list[Any] = []
         self._by_uid: dict[str, Any] = {}
+        self._handles: dict[Any, int] = {}  #: descriptors of the processes that are no children of ours
 
     def start(self, settings: EngineSettings) -> int:
         """Start an engine's process; gives its pid."""
@@ -68,6 +73,10 @@ class LocalCrew:
             process.start()
         self.processes.append(process)
         self._by_uid[settings.uid] = process
+        if _is_apart(process) and hasattr(os, "pidfd_open"):
+            # When the fork server is killed, multiprocessing takes its children for ended, and ends them no more.
+            with suppress(OSError):  # it has ended already, or there is no descriptor
+                self._handles[process] = os.pidfd_open(process.pid)
         return getattr(process, "pid", 0) or 0
 
     def lives(self, uid: str) -> bool:
@@ -81,6 +90,7 @@ class LocalCrew:
         if process is None:  # the crew was ended in the meantime
             return "its process was ended"
         process.join(GRACE)
+        self._let_go(process)
         if process in self.processes:
             self.processes.remove(process)
         return f"pid {process.pid} {describe(process.exitcode)}"
@@ -90,6 +100,7 @@ class LocalCrew:
         process = self._by_uid.get(uid)
         if process is not None:
             process.kill()
+            self._send(process, signal.SIGKILL)
 
     def end(self, patience: float = GRACE) -> None:
         """End all processes: SIGTERM, and SIGKILL for those that are still there after ``patience`` seconds."""
@@ -98,6 +109,8 @@ class LocalCrew:
         for process in processes:
             if process.exitcode is None:
                 process.terminate()
+            else:
+                self._send(process, signal.SIGTERM)
         deadline = time.monotonic() + patience
         while alive := [p.sentinel for p in processes if p.exitcode is None and hasattr(p, "sentinel")]:
             left = deadline - time.monotonic()
@@ -109,6 +122,29 @@ class LocalCrew:
             if process.exitcode is None and hasattr(process, "sentinel"):
                 process.kill()
             process.join()
+        for process in processes:
+            if not self._has_ended(process, max(0.0, deadline - time.monotonic())):
+                self._send(process, signal.SIGKILL)
+                self._has_ended(process, GRACE)
+            self._let_go(process)
+
+    def _send(self, process: Any, number: int) -> None:
+        """Send a signal to a process that is no child of ours, whatever multiprocessing thinks of it."""
+        if process in self._handles:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._handles[process], number)
+
+    def _has_ended(self, process: Any, seconds: float) -> bool:
+        """Wait for the end of a process that is no child of ours, so long at the most; has it come?"""
+        if process not in self._handles:
+            return True
+        poller = select.poll()
+        poller.register(self._handles[process], select.POLLIN)
+        return bool(poller.poll(seconds * 1000))
+
+    def _let_go(self, process: Any) -> None:
+        if process in self._handles:
+            os.close(self._handles.pop(process))
 
     def disown(self) -> None:
         """This process was forked from the one that started the engines: they are not its children to end."""

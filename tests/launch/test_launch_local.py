@@ -7,6 +7,8 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +118,38 @@ def leave_a_child(file: str) -> None:
         os._exit(0)
     Path(file + ".new").write_text(str(pid))
     os.rename(file + ".new", file)
+
+
+def await_end(pid: int, seconds: float = 15) -> None:
+    """An orphan: who waits for it is not known, so that it is dead is enough."""
+    deadline = time.monotonic() + seconds
+    with suppress(FileNotFoundError):
+        while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+            assert time.monotonic() < deadline, "it lives on"
+            time.sleep(0.01)
+
+
+@pytest.mark.skipif("forkserver" not in METHODS or not hasattr(os, "pidfd_open"), reason="no way to know of them")
+@pytest.mark.parametrize("how", ["kill", "end", "end of the deaf"])
+def test_engines_whose_fork_server_was_killed(how: str, crews: list[LocalCrew], tmp_path: Path) -> None:
+    """For multiprocessing they have ended with it."""
+    there = tmp_path / "there"
+    crew = LocalCrew(multiprocessing.get_context("forkserver"), make_deaf if "deaf" in how else touch, (str(there),))
+    crews.append(crew)
+    pid = crew.start(settings(tmp_path))
+    await_file(there)
+    server: Any = vars(forkserver)["_forkserver"]
+    os.kill(server._forkserver_pid, signal.SIGKILL)
+    crew.processes[0].join(15)
+    assert crew.processes[0].exitcode == 255 and is_running(pid)
+    if how == "kill":
+        crew.kill("engine-0")
+        await_end(pid)
+        crew.ended("engine-0")
+    else:
+        crew.end(patience=0.3)
+        await_end(pid, 0)
+    assert not crew._handles
 
 
 def test_names_it_does_not_know(crews: list[LocalCrew]) -> None:
