@@ -53,7 +53,7 @@ class Hub:
         self._doors: dict[str, _Door] = {}
         self._heard: dict[bytes, int] = {}  #: of each controller that has begun: the number of its last notes
         self._unsettled: dict[bytes, int] = {}  #: notes that the store has, and may not have written
-        self._answers: list[tuple[bytes, bytes]] = []
+        self._answers: deque[tuple[bytes, bytes]] = deque()  #: put there by threads of the store, too
         with ExitStack() as undo:
             undo.enter_context(ControllerLock(hub_folder(settings.folder), "hub", "parpool stop --hub"))
             state = _read_state(settings.folder / STATE)
@@ -139,9 +139,8 @@ class Hub:
             while self._later:
                 self._later.popleft()()
             self._awaited.look()
-            answers, self._answers = self._answers, []
-            for address, header in answers:
-                self._socket.send(address, header)
+            while self._answers:
+                self._socket.send(*self._answers.popleft())
             self._settle()
         if watched is not None:
             os.close(watched)

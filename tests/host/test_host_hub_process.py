@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,9 +14,12 @@ from typing import Any
 
 import pytest
 
+from parpool.host import hub_process
+from parpool.host.hub_process import Hub
 from parpool.net import address
 from parpool.net.address import Connection, new_keys
 from parpool.net.sockets import REFUSED, Context, Dealer, Poller
+from parpool.options import HubSettings
 from parpool.wire.messages import encode
 from parpool.wire.notes import Notes, Question, Staffed, Told, Written, from_hub
 
@@ -101,3 +105,35 @@ def test_malformed_messages_are_counted(context: Context, hub: Connection) -> No
     assert said.status["malformed"] == MANY and said.status["pid"] == hub.pid
     dealer.send(ASK)
     assert answer(dealer) == Told(1, [], None)
+
+
+def test_an_answer_that_is_handed_over_while_others_are_sent(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread of the store is at it, and the loop goes round meanwhile."""
+    begun, go = threading.Event(), threading.Event()
+
+    def slowly(message: Any) -> bytes:
+        if threading.current_thread() is not loop:
+            begun.set()
+            assert go.wait(PATIENCE)
+        return encode(message)
+
+    hub = Hub(HubSettings(tmp_path))
+    loop = threading.Thread(target=hub.run)
+    loop.start()
+    try:
+        dealer = let_in(context, address.read(tmp_path / "hub.json", "hub"), "controller-x")
+        dealer.connect()
+        monkeypatch.setattr(hub_process, "encode", slowly)
+        dealer.send(ASK)
+        assert begun.wait(PATIENCE)
+        dealer.send(encode(Question(2, "heard", {})))
+        assert answer(dealer) == Told(2, None, None)
+        go.set()
+        assert answer(dealer) == Told(1, [], None)
+    finally:
+        go.set()
+        hub.end("the test is over")
+        loop.join()
+        hub.close()
