@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -26,6 +27,7 @@ def progress_bar(total: int | None, kind: bool | str | None = True, file: Any = 
     file = file or sys.stderr  # as it is now: tqdm's own default is as it was when tqdm was imported
     if file is None:  # of a process without a console. (tqdm would fail, and never let go of the lock of all bars.)
         return None
+    file = _Lenient(file)
     for make in [_KINDS[str(kind)]] if named else _KINDS.values():
         try:
             return make(total, file)
@@ -33,6 +35,26 @@ def progress_bar(total: int | None, kind: bool | str | None = True, file: Any = 
             if named:
                 raise
     raise AssertionError("text needs nothing")
+
+
+class _Lenient:
+    """A file to which it may be impossible to write, as when a pipe has no reader any more: no map fails to end for
+    that. (And tqdm would never let go of the lock of all bars.)"""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        with suppress(Exception):
+            self._file.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(Exception):
+            self._file.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
 
 
 def _tqdm(total: int | None, file: Any) -> Any:

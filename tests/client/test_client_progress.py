@@ -148,6 +148,26 @@ def no_monitor(monkeypatch: pytest.MonkeyPatch) -> None:
 # Others' ----------------------------------------------------------------------------------------------
 
 
+class Broken(io.StringIO):
+    """A pipe whose reader has gone."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    flush: Any = lambda self: self.write("")
+
+
+@pytest.mark.parametrize("kind", ["tqdm", "rich", "text"])
+def test_where_stderr_cannot_be_written_to(kind: str, pool: Pool, rc: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The map ends all the same, also the next one, whoever drives."""
+    monkeypatch.setattr("sys.stderr", Broken())
+    monkeypatch.setattr(progress, "SELDOM", 0.0)
+    for _ in range(2):
+        assert pool.map_async(abs, range(5), chunksize=1, progress=kind).get(60) == list(range(5))
+        assert list(pool.imap(abs, range(5), progress=kind)) == list(range(5))
+        assert rc[:].map(abs, range(5), progress=kind).get(60) == list(range(5))
+
+
 def test_tqdm_around_imap_and_results(pool: Pool, rc: Client) -> None:
     shown = io.StringIO()
     assert list(tqdm(pool.imap(abs, range(9)), total=9, file=shown)) == list(range(9))
