@@ -144,8 +144,8 @@ class Baton:
 
     def _wait_parked(self, thing: Waitable, deadline: float | None) -> bool:
         lock = park(thing)
-        self._parked.append(lock)
         try:
+            self._parked.append(lock)  # in here, as a signal handler may raise just behind it
             while not (thing._done or self._closed):
                 if self._background_drives:
                     self._loop.wake()

@@ -266,6 +266,31 @@ def test_under_stress(loop: FakeLoop, baton: Baton) -> None:
     assert count == [60] * 8
 
 
+def test_a_signal_just_as_a_waiter_parks(loop: FakeLoop, baton: Baton) -> None:
+    """Nobody waits there any more: the baton is not to be offered to it, and the background takes over."""
+
+    class Interrupted(deque[Any]):
+        def append(self, lock: Any) -> None:
+            super().append(lock)
+            raise KeyboardInterrupt
+
+    ending = loop.promise(0.3)
+    drives = in_threads(1, lambda i: baton.wait(ending))
+    while loop.driving is None:
+        time.sleep(0.001)
+    baton._parked = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        baton.wait(loop.promise(10))
+    baton._parked = deque(baton._parked)
+    last = loop.promise(0.4)
+    join(drives)
+    deadline = time.monotonic() + 10
+    while not last._done and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert last._done
+    loop.due.clear()
+
+
 def fail_once(loop: FakeLoop) -> None:
     def inside() -> None:
         loop.inside = lambda: None
