@@ -16,6 +16,7 @@ they run at once while the loop sleeps in its poll, and at the end of the step o
 from __future__ import annotations
 
 import importlib
+import os
 import selectors
 import signal
 import sys
@@ -95,7 +96,7 @@ class Baton:
         self, thing: Waitable, deadline: float | None, parked: threading.Lock | None = None
     ) -> bool | None:
         """Drive where the baton is free; None where it is not. ``parked``: where this thread was waiting."""
-        if threading.get_ident() != _main_ident:
+        if threading.get_ident() != threading.main_thread().ident:
             if self._baton.acquire(False):
                 return self._drive(thing, deadline, parked)
             return None
@@ -273,7 +274,7 @@ class Baton:
 
     def _stay(self) -> None:
         """Keep the baton until the process has ended."""
-        if threading.get_ident() != _main_ident:
+        if threading.get_ident() != threading.main_thread().ident:
             self._stayed = True
             threading.Event().wait()
 
@@ -298,6 +299,8 @@ class Baton:
 
 #: Two threads must not make a list each. (Re-entrant: a signal handler may wait for something, too.)
 _parking = threading.RLock()
+if hasattr(os, "register_at_fork"):  # whoever had it is not there
+    os.register_at_fork(after_in_child=_parking._at_fork_reinit)  # type: ignore[attr-defined]
 
 
 def park(thing: Waitable) -> threading.Lock:
@@ -329,8 +332,6 @@ def unpark(lock: threading.Lock) -> None:
     except RuntimeError:
         pass  # it was woken already
 
-
-_main_ident = threading.main_thread().ident
 
 #: Signals that programs give handlers which raise.
 _SHIELDED = tuple(

@@ -704,3 +704,54 @@ def test_threads_that_park_at_the_same_moment_are_all_woken() -> None:
         thread.join()
     wake_waiters(thing)
     assert len(locks) == 4 and all(lock.acquire(timeout=0) for lock in locks)
+
+
+# In a process that a thread has forked -------------------------------------------------------------------------------
+
+
+def in_a_fork(check: Callable[[], bool]) -> bool:
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(20)
+        ok = False
+        try:
+            ok = check()
+        finally:
+            os._exit(0 if ok else 1)
+    return os.waitpid(pid, 0)[1] == 0
+
+
+@posix
+def test_who_has_forked_is_the_main_thread_there(loop: FakeLoop) -> None:
+    """So its signals wait for the end of a step, as an engine's do that another thread has started."""
+    ok: list[bool] = []
+
+    def check() -> bool:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        heard: list[bool] = []
+        loop.inside = lambda: heard.append(signal.getsignal(signal.SIGINT) != signal.default_int_handler)
+        baton = Baton(loop)
+        baton.start()
+        return baton.wait(loop.promise(0.01), 5) and all(heard)
+
+    join(in_threads(1, lambda i: ok.append(in_a_fork(check))))
+    assert ok == [True]
+
+
+@posix
+def test_a_fork_while_another_thread_parks() -> None:
+    parking: Any = vars(sys.modules[Baton.__module__])["_parking"]
+    held, over = threading.Event(), threading.Event()
+
+    def hold(i: int) -> None:
+        with parking:
+            held.set()
+            over.wait(30)
+
+    threads = in_threads(1, hold)
+    held.wait()
+    try:
+        assert in_a_fork(lambda: park(Thing()).locked())
+    finally:
+        over.set()
+        join(threads)
