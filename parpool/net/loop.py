@@ -28,6 +28,8 @@ from typing import Any, Protocol
 
 from .wake import Wake
 
+AGAIN = 0.1  #: seconds until the background thread goes on after a step that has failed
+
 
 class Waitable(Protocol):
     """What a thread can wait for."""
@@ -217,10 +219,13 @@ class Baton:
             selector.register(self._kick.fd, selectors.EVENT_READ)
             for fd in loop.alarms():
                 selector.register(fd, selectors.EVENT_READ)
+            again: float | None = None  # where a step has failed: seconds until the next attempt
             while True:
                 interval, left = loop.alarm_interval, self.chore()
-                wait = left if interval is None or (left is not None and left < interval) else interval
-                ready = selector.select(wait)
+                ready = selector.select(
+                    min((each for each in (interval, left, again) if each is not None), default=None)
+                )
+                again = None
                 # In this order, and before the looks at what was kicked for: no kick falls in between.
                 self._kick.clear()
                 self._kicked = False
@@ -236,6 +241,7 @@ class Baton:
                     except Exception:
                         # Told as a thread's exception is, and on it goes: without this thread callbacks would hang.
                         threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+                        again = AGAIN
 
     def _tend_now(self, alarm: bool) -> None:
         """Drive while something is outstanding and nobody waits for it; after an alarm, one step at least."""

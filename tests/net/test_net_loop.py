@@ -326,6 +326,22 @@ def test_an_error_of_a_step_in_the_background(loop: FakeLoop, baton: Baton) -> N
     assert first._done and second._done
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_error_of_a_step_in_the_background_and_nobody_comes(
+    loop: FakeLoop, baton: Baton, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is under way ends all the same, as callbacks may hang on it."""
+    told: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", told.append)
+    fail_once(loop)
+    thing = loop.promise(0.01)
+    baton.tend()
+    deadline = time.monotonic() + 10
+    while not thing._done and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert thing._done and len(told) == 1
+
+
 def finish(thing: Thing, baton: Baton) -> None:
     """Leave it to the background."""
     deadline = time.monotonic() + 3
