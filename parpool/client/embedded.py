@@ -109,6 +109,8 @@ class EmbeddedLink(BaseLink):
             errand = Errand()
             self._host.order(lambda: self._abandon(errand))
             self._baton.wait(errand)
+            if self._closed:
+                return  # by a signal handler, while this waited
             self._closed = True
             self._baton.close()
             self._host.end()

@@ -70,7 +70,7 @@ class BaseLink:
         self._foreign = False
         self._draining = False
         self._closed = False
-        self._ending = threading.Lock()
+        self._ending = threading.RLock()  # re-entrant: a signal handler may end it once more, in the middle of the end
         alive = weakref.ref(self)  # the thread must not keep alive what ends it
         self._callbacks = Callbacks(lambda: link.nudge() if (link := alive()) is not None else None)
 

@@ -152,6 +152,34 @@ def test_terminate_in_many_threads() -> None:
     pool.join()
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="a signal that nobody else needs")
+@pytest.mark.parametrize("where", ["as its engines are asked to end", "as it waits for the last step"])
+def test_a_handler_that_ends_what_is_just_ending(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = Pool(1)
+    assert pool.apply(abs, (-1,)) == 1
+    place, name = (pool._crew, "end") if "engines" in where else (pool._link._baton, "wait")
+    really: Any = getattr(place, name)
+    handled: list[bool] = []
+
+    def struck(*args: Any) -> Any:
+        monkeypatch.undo()
+        signal.raise_signal(signal.SIGALRM)
+        return really(*args)
+
+    def handler(number: int, frame: object) -> None:
+        pool._link.terminate()
+        handled.append(True)
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        monkeypatch.setattr(place, name, struck)
+        pool.terminate()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert handled == [True]
+    pool.join()
+
+
 def test_terminate_in_a_callback() -> None:
     pool = Pool(1)
     done = threading.Event()
