@@ -1,13 +1,16 @@
-"""What a crash in native code leaves behind."""
+"""The end of an engine that fails: what a crash in native code leaves behind, and an end that does not come."""
 
 from __future__ import annotations
 
 import faulthandler
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from ..options import STACK
+
+IN_TIME = 5.0  #: seconds that an engine which cannot serve has to end in order
 
 
 @contextmanager
@@ -32,3 +35,11 @@ def crash_reported(recorder: str | None) -> Iterator[None]:
             faulthandler.disable()
     with suppress(OSError):
         os.unlink(recorder + STACK)
+
+
+def end_soon(status: int) -> None:
+    """This process is about to end. Where it does not, as a thread of the user's lives on, it ends at once in a while: the
+    host waits for it."""
+    timer = threading.Timer(IN_TIME, os._exit, (status,))
+    timer.daemon = True
+    timer.start()

@@ -47,7 +47,7 @@ from ..wire.messages import (
     to_engine,
 )
 from . import output, remarks, verbs
-from .crash import crash_reported
+from .crash import crash_reported, end_soon
 from .inherited import leave_prompt
 from .mail import Mail
 from .namespace import Namespace
@@ -134,6 +134,7 @@ class Engine:
         """Say that this engine cannot serve, because its initializer raised."""
         with self._wire:
             self._mail.send(encode(Farewell(pack_failure(error))))
+        end_soon(1)
 
     def close(self) -> None:
         """End the warden and the sockets; what was sent has a moment to leave."""

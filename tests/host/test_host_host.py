@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from multiprocessing.context import ForkContext, ForkServerContext, ForkServerProcess
 from typing import Any
@@ -112,3 +113,15 @@ def test_deaths_that_the_system_does_not_tell_of(method: str, monkeypatch: pytes
         with pytest.raises(EngineLost, match="exit code 3"):
             pool.apply_async(os._exit, (3,)).get(60)
         assert pool.apply_async(abs, (-1,)).get(60) == 1
+
+
+def fail_and_live_on() -> None:
+    threading.Thread(target=time.sleep, args=(1000,)).start()
+    raise LookupError("the initializer")
+
+
+def test_an_initializer_that_raises_and_leaves_a_thread() -> None:
+    """The process does not end by itself, and who calls does not wait for that."""
+    with Pool(1, fail_and_live_on) as pool:
+        with pytest.raises(LookupError, match="the initializer"):
+            pool.apply_async(abs, (-1,)).get(40)
