@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..net.loop import Waitable
+from ..net.parking import Waitable
 from ..wire.functions import Function
 
 if TYPE_CHECKING:

@@ -102,15 +102,10 @@ class EmbeddedLink(BaseLink):
             threading.Thread(target=self.terminate, name="parpool-ending").start()
             return
         with self._ending:
-            if self._closed:
+            if not self._closed:
+                self._stop_all()
+            if self._closed:  # before, or meanwhile by a signal handler
                 return
-            for reader in list(self.readers):
-                reader.stop(TaskAborted("the pool was terminated"))
-            errand = Errand()
-            self._host.order(lambda: self._abandon(errand))
-            self._baton.wait(errand)
-            if self._closed:
-                return  # by a signal handler, while this waited
             self._closed = True
             self._baton.close()
             self._host.end()
@@ -120,6 +115,13 @@ class EmbeddedLink(BaseLink):
             self.leases.close()
             self._host.close()
             forked.gone(self)
+
+    def _stop_all(self) -> None:
+        for reader in list(self.readers):
+            reader.stop(TaskAborted("the pool was terminated"))
+        errand = Errand()
+        self._host.order(lambda: self._abandon(errand))
+        self._baton.wait(errand)
 
     def _abandon(self, errand: Errand) -> None:
         self._host.members.staff.hiring = False

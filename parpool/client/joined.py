@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..net.loop import have_told
+from ..net.parking import have_told
 from .outcome import Arrived
 from .result import AsyncResult, time_out_of_view
 

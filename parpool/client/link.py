@@ -17,7 +17,8 @@ from typing import Any, Protocol
 
 from ..core.state import Dependency, Task
 from ..errors import ForkedError, InvalidDependency
-from ..net.loop import Baton, Loop, Waitable, park
+from ..net.loop import Baton, Loop
+from ..net.parking import Waitable, park
 from ..shm import memory
 from ..shm.leases import Leases
 from ..wire import envelope, serializers

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import status as codes
 from ..errors import SerializationError, TaskAborted
-from ..net.loop import wake_waiters
+from ..net.parking import wake_waiters
 from ..wire.envelope import load
 from ..wire.messages import EACH, EACHSTAR, HOW, MAP, STARMAP
 from .outcome import Arrived, exception_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from ..net.loop import wake_waiters
+from ..net.parking import wake_waiters
 from .call import ViewResult
 from .joined import JoinedResult
 from .partition import Blocks, Distribution

@@ -66,7 +66,8 @@ def _tqdm(total: int | None, file: Any) -> Any:
     class Bar(tqdm):  # type: ignore[misc]
         monitor_interval = 0
 
-    return Bar(total=total, file=file)
+    # As wide as its terminal: by itself it would be that on sys.stderr alone.
+    return Bar(total=total, file=file, dynamic_ncols=True)
 
 
 class _Rich:

@@ -12,7 +12,7 @@ from time import time
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ..net.loop import wake_waiters
+from ..net.parking import wake_waiters
 from .account import Account
 from .live import Streaming
 from .shown import display, watch

@@ -14,7 +14,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import status as codes
-from ..net.loop import wake_waiters
+from ..net.parking import wake_waiters
 from ..wire.envelope import load
 from ..wire.messages import EACH, HOW, VIEW
 from ..wire.payload import independent

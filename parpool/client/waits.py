@@ -6,7 +6,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Generic, TypeVar
 
-from ..net.loop import wake_waiters
+from ..net.parking import wake_waiters
 
 T = TypeVar("T")
 

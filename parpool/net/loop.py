@@ -26,18 +26,10 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any, Protocol
 
+from .parking import Waitable, park, unpark
 from .wake import Wake
 
 AGAIN = 0.1  #: seconds until the background thread goes on after a step that has failed
-
-
-class Waitable(Protocol):
-    """What a thread can wait for."""
-
-    @property
-    def _done(self) -> bool: ...
-
-    _parked: list[threading.Lock] | None
 
 
 class Loop(Protocol):
@@ -98,7 +90,7 @@ class Baton:
         self, thing: Waitable, deadline: float | None, parked: threading.Lock | None = None
     ) -> bool | None:
         """Drive where the baton is free; None where it is not. ``parked``: where this thread was waiting."""
-        if threading.get_ident() != threading.main_thread().ident:
+        if threading.get_ident() != _main_ident:
             if self._baton.acquire(False):
                 return self._drive(thing, deadline, parked)
             return None
@@ -280,7 +272,7 @@ class Baton:
 
     def _stay(self) -> None:
         """Keep the baton until the process has ended."""
-        if threading.get_ident() != threading.main_thread().ident:
+        if threading.get_ident() != _main_ident:
             self._stayed = True
             threading.Event().wait()
 
@@ -303,41 +295,16 @@ class Baton:
             self._background.join()
 
 
-#: Two threads must not make a list each. (Re-entrant: a signal handler may wait for something, too.)
-_parking = threading.RLock()
-if hasattr(os, "register_at_fork"):  # whoever had it is not there
-    os.register_at_fork(after_in_child=_parking._at_fork_reinit)  # type: ignore[attr-defined]
+_main_ident = threading.main_thread().ident
 
 
-def park(thing: Waitable) -> threading.Lock:
-    """A lock, taken, that :func:`wake_waiters` lets go."""
-    lock = threading.Lock()
-    lock.acquire()
-    have_told(thing, lock)
-    return lock
+def _in_a_fork() -> None:
+    global _main_ident
+    _main_ident = threading.get_ident()
 
 
-def have_told(thing: Waitable, lock: Any) -> None:
-    """Let :func:`wake_waiters` call ``lock.release()``."""
-    with _parking:
-        if thing._parked is None:
-            thing._parked = []
-        thing._parked.append(lock)
-
-
-def wake_waiters(thing: Waitable) -> None:
-    """Wake the threads that are parked at ``thing``."""
-    for lock in list(thing._parked or ()):
-        unpark(lock)
-
-
-def unpark(lock: threading.Lock) -> None:
-    """Wake the thread that is parked at ``lock``."""
-    try:
-        lock.release()
-    except RuntimeError:
-        pass  # it was woken already
-
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_a_fork)
 
 #: Signals that programs give handlers which raise.
 _SHIELDED = tuple(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import builtins
 import io
 import operator
+import os
 import re
+import struct
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -166,6 +168,19 @@ def test_where_stderr_cannot_be_written_to(kind: str, pool: Pool, rc: Client, mo
         assert pool.map_async(abs, range(5), chunksize=1, progress=kind).get(60) == list(range(5))
         assert list(pool.imap(abs, range(5), progress=kind)) == list(range(5))
         assert rc[:].map(abs, range(5), progress=kind).get(60) == list(range(5))
+
+
+def test_a_bar_is_as_wide_as_its_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    fcntl, termios = pytest.importorskip("fcntl"), pytest.importorskip("termios")
+    screen, keyboard = os.openpty()
+    fcntl.ioctl(keyboard, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 61, 0, 0))
+    with open(keyboard, "w") as stderr, open(screen, "rb", 0) as shown:
+        monkeypatch.setattr("sys.stderr", stderr)
+        bar = progress_bar(10, "tqdm")
+        bar.update(10)
+        bar.close()
+        lines = shown.read(10_000).decode().strip().split("\r")
+    assert {len(line.rstrip()) for line in lines if "10/10" in line} <= {60, 61}, lines
 
 
 def test_tqdm_around_imap_and_results(pool: Pool, rc: Client) -> None:

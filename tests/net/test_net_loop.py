@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from forks import in_a_fork
 
-from parpool.net.loop import Baton, Shield, park, wake_waiters
+from parpool.net.loop import Baton, Shield
 from parpool.net.wake import Wake
 
 
@@ -695,46 +696,7 @@ def test_a_shield_by_itself(loop: FakeLoop, handlers: None) -> None:
     shield.lower()
 
 
-def test_threads_that_park_at_the_same_moment_are_all_woken() -> None:
-    class Slow:
-        """Gives every thread the time to see that there is no list yet."""
-
-        _done = False
-        parked: list[threading.Lock] | None = None
-
-        @property
-        def _parked(self) -> list[threading.Lock] | None:
-            found = self.parked
-            time.sleep(0.02)
-            return found
-
-        @_parked.setter
-        def _parked(self, parked: list[threading.Lock] | None) -> None:
-            self.parked = parked
-
-    thing, locks = Slow(), []
-    threads = [threading.Thread(target=lambda: locks.append(park(thing))) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    wake_waiters(thing)
-    assert len(locks) == 4 and all(lock.acquire(timeout=0) for lock in locks)
-
-
 # In a process that a thread has forked -------------------------------------------------------------------------------
-
-
-def in_a_fork(check: Callable[[], bool]) -> bool:
-    pid = os.fork()
-    if pid == 0:
-        signal.alarm(20)
-        ok = False
-        try:
-            ok = check()
-        finally:
-            os._exit(0 if ok else 1)
-    return os.waitpid(pid, 0)[1] == 0
 
 
 @posix
@@ -752,22 +714,3 @@ def test_who_has_forked_is_the_main_thread_there(loop: FakeLoop) -> None:
 
     join(in_threads(1, lambda i: ok.append(in_a_fork(check))))
     assert ok == [True]
-
-
-@posix
-def test_a_fork_while_another_thread_parks() -> None:
-    parking: Any = vars(sys.modules[Baton.__module__])["_parking"]
-    held, over = threading.Event(), threading.Event()
-
-    def hold(i: int) -> None:
-        with parking:
-            held.set()
-            over.wait(30)
-
-    threads = in_threads(1, hold)
-    held.wait()
-    try:
-        assert in_a_fork(lambda: park(Thing()).locked())
-    finally:
-        over.set()
-        join(threads)
