@@ -14,6 +14,7 @@ import pytest
 
 from parpool.errors import ConnectionFileError, ControllerLost
 from parpool.host import siblings as module
+from parpool.host.guests import Guests
 from parpool.host.members import Members
 from parpool.host.siblings import ENDING, FOLLOWED, FOR_GOOD, Siblings, how_to_end
 from parpool.net import address
@@ -214,7 +215,7 @@ def test_how_they_are_to_end(site: Site) -> None:
 def test_ids_do_not_meet() -> None:
     ids = []
     for number in range(3):
-        members = Members(None, 0, lambda uid: None)  # type: ignore[arg-type, return-value]
+        members = Members(Guests(), 0, lambda uid: None)  # type: ignore[arg-type, return-value]
         members.number_by(number, 3)
         ids.append([members.admit(f"engine-{each}", 1, None).id for each in range(4)])
         members.number_from(50)
