@@ -20,6 +20,7 @@ from .process import POSIX
 
 #: What OpenSSH says about the port that it has found on the other machine.
 ALLOCATED = re.compile(r"Allocated port (\d+) for remote forward to (\S+)")
+LEFT = 1.0  #: seconds that what ssh has left behind may hold its output, as the ssh of a script that was killed
 LAST = 4  #: how many lines of what ssh said are worth repeating
 
 
@@ -53,10 +54,11 @@ class Line:
 
     def _read(self) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if line.startswith(MARK.encode()):
-                with contextlib.suppress(ValueError):  # cut off in the middle
-                    self._answers.put(json.loads(line[len(MARK) :]))
+        with self._process.stdout as output:
+            for line in output:
+                if line.startswith(MARK.encode()):
+                    with contextlib.suppress(ValueError):  # cut off in the middle
+                        self._answers.put(json.loads(line[len(MARK) :]))
         self._answers.put(None)
 
     def ask(self, order: str, **arguments: Any) -> int:
@@ -102,7 +104,7 @@ class Line:
 
     def close(self, patience: float) -> None:
         """Tell the keeper that it was the last, and wait until it is gone; then cut the line."""
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
         with contextlib.suppress(OSError):
             self._process.stdin.close()
         try:
@@ -110,5 +112,4 @@ class Line:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._reader.join()
-        self._process.stdout.close()
+        self._reader.join(LEFT)

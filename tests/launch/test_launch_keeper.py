@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -150,3 +151,16 @@ def test_one_that_does_not_end(tmp_path: Path) -> None:
     line = shell(tmp_path, "exec sleep 300")
     line.close(0)
     assert line._process.returncode == -9
+
+
+def test_what_holds_the_output_of_a_line_that_is_closed(tmp_path: Path) -> None:
+    """As the ssh that a script runs, when the script is killed: nobody waits until that has ended."""
+    line = shell(tmp_path, f"(while ! test -e {tmp_path}/over; do sleep 0.02; done) & cat; wait")
+    closing = threading.Thread(target=line.close, args=(0,))
+    closing.start()
+    closing.join(20)
+    waited = not closing.is_alive()
+    (tmp_path / "over").touch()
+    closing.join()
+    line._reader.join(20)
+    assert waited and not line._reader.is_alive()
