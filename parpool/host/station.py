@@ -130,6 +130,7 @@ class Station(Lobby):
                 timeout = ASK_AGAIN if timeout is None else min(timeout, ASK_AGAIN)
         if self.scheduler.condemned:
             self._perform(self.scheduler.bury(SLICE, monotonic()))
+        self.hall.flush()  # what has ended between two steps, as with a beat
         super().step(0 if self._leaving or self.scheduler.condemned else timeout)
         if self._leaving:
             leaving, self._leaving = self._leaving, {}

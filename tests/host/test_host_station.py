@@ -69,6 +69,21 @@ def test_a_task_there_and_back(stage: Stage) -> None:
     assert engine.told(Noted) == Noted(1)
 
 
+def test_what_ends_with_a_beat_is_told_before_the_loop_sleeps(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine is taken for dead. Its client need not wait for whatever ends that sleep."""
+    client, engine = stage.client(), stage.engine("engine-a")
+    client.submit(1)
+    engine.work()
+    untold: list[int] = []
+    monkeypatch.setattr(stage.ports, "poll", lambda timeout: untold.append(len(stage.station.hall.dirty)) or [])
+    while stage.station.members.by_address:
+        stage.station.beat()
+    stage.station.step(None)
+    assert untold == [0]
+    monkeypatch.undo()
+    assert [each.status for each in client.hears(Delivery).results] == [codes.LOST]
+
+
 def test_an_engine_need_not_wait_for_a_beat_when_it_has_sent_much(stage: Stage) -> None:
     client, engine = stage.client(), stage.engine("engine-a")
     for number in range(1, 70):
