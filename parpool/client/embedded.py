@@ -52,13 +52,13 @@ class EmbeddedLink(BaseLink):
         forked.here(self)  # already now: another thread may fork as the engines start
         try:
             host.start()
+            self._baton.start()  # there may be no thread to be had
+            self._baton.tend()  # until the engines have introduced themselves
         except BaseException:
+            self._baton.discard()  # first: nobody is to replace engines that end
             crew.end()
-            self._baton.discard()
             host.close()
             raise
-        self._baton.start()
-        self._baton.tend()  # until the engines have introduced themselves
 
     def pace(self, key: bytes) -> float | None:
         """Mean seconds of a call of a function so far; None where it was never timed."""

@@ -62,7 +62,11 @@ class RemoteLink(BaseLink):
             self._attach(far, baton)
             self.control = RemoteControl(far, baton, self.check)
             self._store = ClusterStore(far, far.fars if isinstance(far, Fan) else [far], baton, self.leases)
-            baton.start()
+            try:
+                baton.start()
+            except BaseException:
+                baton.discard()
+                raise
         except BaseException:
             far.close(False)
             raise

@@ -75,8 +75,14 @@ class Baton:
         self._background = threading.Thread(target=self._tend_forever, name="parpool-background", daemon=True)
 
     def start(self) -> None:
-        """Start the background thread."""
-        self._background.start()
+        """Start the background thread. Where it raises, :meth:`discard` must follow."""
+        shield = Shield(self._loop)  # in the middle of this nobody could tell whether the thread will run
+        try:
+            if threading.get_ident() == _main_ident:
+                shield.lift()
+            self._background.start()
+        finally:
+            shield.lower()
 
     def wait(self, thing: Waitable, timeout: float | None = None) -> bool:
         """Drive, or wait while others drive, until ``thing`` is done; False when ``timeout`` seconds went by first."""
@@ -277,8 +283,11 @@ class Baton:
             threading.Event().wait()
 
     def discard(self) -> None:
-        """Let go of a baton that was never started."""
-        self._kick.close()
+        """Let go of a baton that was not started, or not to the end."""
+        if self._background.is_alive():
+            self.close()
+        else:
+            self._kick.close()
 
     def close(self) -> None:
         """End the background thread. When this returns nobody drives, and nobody will."""

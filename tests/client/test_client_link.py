@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -291,6 +292,33 @@ def test_a_link_is_known_to_forks_before_its_engines_start(monkeypatch: pytest.M
     before = len(forked._here)
     with Pool(1):
         assert known == [before + 1]
+
+
+def test_no_thread_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pool that cannot be made leaves nothing open: a forgotten context of ZeroMQ would wait for its sockets for ever."""
+    kept: list[Host] = []
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "parpool-background":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    def keep(host: Host) -> None:
+        kept.append(host)
+        begin(host)
+
+    start, begin = threading.Thread.start, Host.start
+    with monkeypatch.context() as patched:
+        patched.setattr(Host, "start", keep)
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            Pool(2)
+    assert kept[0]._wires._context is None
+    assert not os.path.exists(kept[0].session.folder)
+    assert multiprocessing.active_children() == []
+    with Pool(2) as pool:
+        assert pool.map(abs, [-1, -2]) == [1, 2]
+    pool.join()
 
 
 @pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])

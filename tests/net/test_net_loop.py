@@ -509,6 +509,24 @@ def test_a_baton_that_never_began(loop: FakeLoop) -> None:
     Baton(loop).discard()
 
 
+def test_a_baton_that_began_and_was_interrupted(loop: FakeLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever comes as the thread begins, afterwards there is none."""
+
+    def start_and_raise(thread: threading.Thread) -> None:
+        start(thread)
+        raise KeyboardInterrupt
+
+    start = threading.Thread.start
+    baton = Baton(loop)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start_and_raise)
+        with pytest.raises(KeyboardInterrupt):
+            baton.start()
+    assert background()
+    baton.discard()
+    assert not background()
+
+
 # Signals ---------------------------------------------------------------------------------------------------
 
 posix = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="timers that send signals")
@@ -588,6 +606,26 @@ def test_ctrl_c_while_parked(loop: FakeLoop, baton: Baton, handlers: None) -> No
     assert not baton._parked
     loop.hasten()
     join(drives)
+
+
+@posix
+def test_ctrl_c_while_the_thread_begins(loop: FakeLoop, handlers: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is raised when it has begun, and not before somebody can tell that it has."""
+
+    def begin_late(thread: threading.Thread) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+        start(thread)
+
+    start = threading.Thread.start
+    baton = Baton(loop)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", begin_late)
+        with pytest.raises(KeyboardInterrupt):
+            baton.start()
+    assert background()
+    baton.discard()
+    assert not background()
 
 
 @posix
