@@ -10,6 +10,8 @@ from ..options import EngineSettings
 class Guests:
     """A crew that starts nobody: engines come by themselves."""
 
+    forks = False
+
     def __init__(self) -> None:
         self.told: dict[str, str] = {}  #: how engines ended, where that is known
         self.send_die: Callable[[str], None] = lambda uid: None

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 from ..core.staff import Staff
 from ..net.lane import Lane
+from ..net.room import check_room
 from ..options import EngineSettings
 from ..shm.recorder import Recording
 from ..wire import messages
@@ -15,11 +16,19 @@ from .deathwatch import Deathwatch
 from .postmortem import Postmortem
 from .receipts import Receipts
 
+#: File descriptors: those that each engine takes here, as long as it lives and once it has joined, and those that are left
+#: then, for the host's own sockets and for those of an engine that is forked, beside all that is open here
+FOR_PROCESS, FOR_LINKS, SPARE = 3, 3, 16
+PASSING = 2  #: those that are open while a process is started
 HIRE_AGAIN = 0.5  #: seconds until an engine that could not be started is tried again
 
 
 class Crew(Protocol):
     """Who starts and ends the processes of engines."""
+
+    @property
+    def forks(self) -> bool:
+        """Does an engine begin with all that is open here?"""
 
     def start(self, settings: EngineSettings) -> int:
         """Start an engine's process; gives its pid."""
@@ -118,9 +127,15 @@ class Members:
         return iter(self.by_id.values())
 
     def hire(self) -> None:
-        """Start engines for all vacant places. Raises OSError where the system gives no process."""
+        """Start engines for all vacant places. Raises OSError where the system gives no process, or no file descriptors
+        for what lies between it and the host."""
         self.hire_at = None
-        for _ in range(self.staff.vacancies()):
+        vacancies, first = self.staff.vacancies(), not self._next
+        for number in range(vacancies):
+            if not first or not number:  # the first are started all or none
+                n = vacancies if first else 1
+                spare = SPARE if first or self._crew.forks else PASSING
+                check_room(spare + FOR_PROCESS * n + FOR_LINKS * (n + len(self.staff.starting)))
             uid = f"engine-{self._next}"
             settings = self._settings(uid)
             pid = self._crew.start(settings)

@@ -60,6 +60,11 @@ class LocalCrew:
         self._by_uid: dict[str, Any] = {}
         self._handles: dict[Any, int] = {}  #: descriptors of the processes that are no children of ours
 
+    @property
+    def forks(self) -> bool:
+        """Does an engine begin with all that is open here?"""
+        return getattr(self._context, "get_start_method", str)() == "fork"
+
     def start(self, settings: EngineSettings) -> int:
         """Start an engine's process; gives its pid."""
         settings = replace(settings, ipython=self._ipython, threads=self._threads)

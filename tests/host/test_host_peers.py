@@ -110,6 +110,8 @@ def test_strangers_at_a_pool(context: Context, keep: list[Dealer]) -> None:
 class SleepingCrew:
     """Starts processes that do nothing: what they would say, a test says."""
 
+    forks = False
+
     def __init__(self) -> None:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.settings: list[EngineSettings] = []
