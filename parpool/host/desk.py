@@ -43,7 +43,10 @@ from .wires import Wires
 
 log = logging.getLogger("parpool")
 LAST_WORDS = 0.3  #: seconds that the reason has to arrive for which an engine could not begin
-HINT = '(Engines that are not forked import the script: it needs `if __name__ == "__main__":` around what it does.)'
+HINT = (
+    "(Engines that are not forked import the script: it must be a file, "
+    'and needs `if __name__ == "__main__":` around what it does.)'
+)
 
 
 class Desk:

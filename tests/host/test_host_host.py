@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from multiprocessing.context import ForkContext, ForkServerContext, ForkServerProcess
@@ -125,3 +127,19 @@ def test_an_initializer_that_raises_and_leaves_a_thread() -> None:
     with Pool(1, fail_and_live_on) as pool:
         with pytest.raises(LookupError, match="the initializer"):
             pool.apply_async(abs, (-1,)).get(40)
+
+
+PIPED = """
+import multiprocessing
+from parpool import Pool
+if __name__ == "__main__":
+    with Pool(1, context=multiprocessing.get_context("spawn")) as pool:
+        pool.map(abs, [1])
+"""
+
+
+def test_a_script_that_is_no_file() -> None:
+    """It has what engines that are spawned need around it, but they cannot read it: nobody is told to add that alone."""
+    ran = subprocess.run([sys.executable], input=PIPED, capture_output=True, text=True, timeout=100)
+    assert ran.returncode == 1
+    assert "EngineStartError: engines die before they are ready" in ran.stderr and "it must be a file" in ran.stderr
