@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,7 +16,7 @@ class Asked:
     """What one controller was asked, by the numbers of the questions."""
 
     def __init__(self) -> None:
-        self._last = 0
+        self._next = itertools.count(1).__next__  # as several threads may ask at once
         self._open: dict[int, tuple[Ask, Reply]] = {}
 
     def __bool__(self) -> bool:
@@ -26,8 +27,7 @@ class Asked:
 
     def question(self, what: str, about: dict[str, Any], reply: Reply | None = None) -> Ask:
         """A question, to be sent. Without ``reply`` its answer is of no interest."""
-        self._last += 1
-        ask = Ask(self._last, what, about)
+        ask = Ask(self._next(), what, about)
         if reply is not None:
             self._open[ask.number] = ask, reply
         return ask
@@ -47,6 +47,8 @@ class Asked:
 
     def give_up(self, why: str) -> None:
         """No answer will come."""
-        asked, self._open = self._open, {}
-        for _, reply in asked.values():
-            reply(None, why)
+        while self._open:  # also what is asked meanwhile
+            for number in list(self._open):
+                asked = self._open.pop(number, None)
+                if asked is not None:
+                    asked[1](None, why)
