@@ -31,7 +31,11 @@ class Reader:
     def start(self) -> None:
         """Begin to read."""
         self._link.readers.add(self)
-        threading.Thread(target=self._run, name="parpool-reader", daemon=True).start()
+        try:
+            threading.Thread(target=self._run, name="parpool-reader", daemon=True).start()
+        except BaseException:  # there are no more threads: the pool's end would wait for this one
+            self._link.readers.discard(self)
+            raise
 
     def stop(self, error: BaseException | None = None) -> None:
         """Read no further: the stream ends now (in ``error``), also while its iterable lets us wait."""

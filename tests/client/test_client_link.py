@@ -407,6 +407,43 @@ print("parent done", flush=True)
 """
 
 
+@pytest.fixture
+def no_threads(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Have the start of a thread with this name fail, as where there are too many."""
+    really = threading.Thread.start
+
+    def but(name: str) -> None:
+        def start(thread: threading.Thread) -> None:
+            if thread.name == name:
+                raise RuntimeError("can't start new thread")
+            really(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", start)
+
+    return but
+
+
+def test_a_pool_for_which_there_is_no_thread(no_threads: Any) -> None:
+    no_threads("parpool-background")
+    before = multiprocessing.active_children()
+    with pytest.raises(RuntimeError, match="new thread"):
+        Pool(1)
+    assert multiprocessing.active_children() == before
+
+
+def test_an_imap_for_which_there_is_no_thread(no_threads: Any) -> None:
+    """Nobody waits for what it would have read."""
+    with Pool(1) as pool:
+        no_threads("parpool-reader")
+        with pytest.raises(RuntimeError, match="new thread"):
+            pool.imap(abs, iter([1]))
+        pool.close()
+        ending = threading.Thread(target=pool.join, daemon=True)
+        ending.start()
+        ending.join(20)
+        assert not ending.is_alive()
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="fork")
 def test_a_fork_of_this_process(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=50)
