@@ -12,6 +12,7 @@ import threading
 import time
 import warnings
 import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -294,25 +295,36 @@ def test_a_link_is_known_to_forks_before_its_engines_start(monkeypatch: pytest.M
         assert known == [before + 1]
 
 
-def test_no_thread_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pool that cannot be made leaves nothing open: a forgotten context of ZeroMQ would wait for its sockets for ever."""
-    kept: list[Host] = []
+@pytest.fixture
+def no_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Have the start of threads with this name fail, as where there are too many."""
+    start = threading.Thread.start
+    refused: list[str] = []
 
     def refuse(thread: threading.Thread) -> None:
-        if thread.name == "parpool-background":
+        if thread.name in refused:
             raise RuntimeError("can't start new thread")
         start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    yield refused.append
+
+
+def test_a_pool_for_which_there_is_no_thread(no_thread: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It leaves nothing open: a forgotten context of ZeroMQ would wait for its sockets for ever."""
+    kept: list[Host] = []
 
     def keep(host: Host) -> None:
         kept.append(host)
         begin(host)
 
-    start, begin = threading.Thread.start, Host.start
+    begin = Host.start
     with monkeypatch.context() as patched:
         patched.setattr(Host, "start", keep)
-        patched.setattr(threading.Thread, "start", refuse)
+        no_thread("parpool-background")
         with pytest.raises(RuntimeError, match="can't start new thread"):
             Pool(2)
+    monkeypatch.undo()
     assert kept[0]._wires._context is None
     assert not os.path.exists(kept[0].session.folder)
     assert multiprocessing.active_children() == []
@@ -407,34 +419,10 @@ print("parent done", flush=True)
 """
 
 
-@pytest.fixture
-def no_threads(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Have the start of a thread with this name fail, as where there are too many."""
-    really = threading.Thread.start
-
-    def but(name: str) -> None:
-        def start(thread: threading.Thread) -> None:
-            if thread.name == name:
-                raise RuntimeError("can't start new thread")
-            really(thread)
-
-        monkeypatch.setattr(threading.Thread, "start", start)
-
-    return but
-
-
-def test_a_pool_for_which_there_is_no_thread(no_threads: Any) -> None:
-    no_threads("parpool-background")
-    before = multiprocessing.active_children()
-    with pytest.raises(RuntimeError, match="new thread"):
-        Pool(1)
-    assert multiprocessing.active_children() == before
-
-
-def test_an_imap_for_which_there_is_no_thread(no_threads: Any) -> None:
+def test_an_imap_for_which_there_is_no_thread(no_thread: Callable[[str], None]) -> None:
     """Nobody waits for what it would have read."""
     with Pool(1) as pool:
-        no_threads("parpool-reader")
+        no_thread("parpool-reader")
         with pytest.raises(RuntimeError, match="new thread"):
             pool.imap(abs, iter([1]))
         pool.close()
