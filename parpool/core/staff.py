@@ -1,8 +1,8 @@
 """How many engines there should be, and when to stop trying to start them.
 
-An engine that dies is replaced. One that dies before it was ready, or whose initializer raises, is a failed start;
-where starts keep failing and no engine serves, trying on would only burn the machine: the staff is *broken*, and says
-why.
+An engine that dies is replaced. One that dies before it was ready, or whose initializer raises, is a failed start, and
+so is one for which the system gave no process. Where starts keep failing and no engine serves, trying on would only burn
+the machine: the staff is *broken*, and says why.
 """
 
 from __future__ import annotations
@@ -27,6 +27,12 @@ class Staff:
     def started(self, uid: str) -> None:
         """An engine's process was started."""
         self.starting.add(uid)
+
+    def not_started(self) -> None:
+        """The system gave no process; as a rule it does again soon, so that one failure is not the end."""
+        self.failures += 1
+        if not (self.starting or self.serving) and self.failures >= MAX_FAILURES:
+            self.broken = True
 
     def ready(self, uid: str) -> None:
         """It has introduced itself."""

@@ -164,7 +164,7 @@ class Members:
 
     def cannot_hire(self) -> None:
         """The system gave no process: try again later."""
-        self.staff.ended("", failed=True)
+        self.staff.not_started()
         self.hire_at = monotonic() + HIRE_AGAIN
 
     def kill(self, id: int) -> None:

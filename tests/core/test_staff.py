@@ -68,6 +68,28 @@ def test_engines_that_die_before_they_are_ready_break_it_after_a_few() -> None:
     assert staff.broken
 
 
+def test_places_for_which_there_is_no_process_break_it_after_a_few_attempts() -> None:
+    staff = Staff(2)
+    for _ in range(MAX_FAILURES):
+        assert (staff.broken, staff.vacancies()) == (False, 2)
+        staff.not_started()
+    assert (staff.broken, staff.vacancies()) == (True, 0)
+
+
+def test_a_place_for_which_there_is_no_process_is_left_vacant_where_another_serves() -> None:
+    staff = Staff(2)
+    first, second = hire(staff)
+    staff.ready(first)
+    staff.ended(second)
+    while staff.vacancies():
+        staff.not_started()
+    assert not staff.broken and staff.failures == 2 * MAX_FAILURES
+    staff.ended(first)
+    assert (staff.broken, staff.vacancies()) == (False, 1), "its place gets a try of its own"
+    staff.not_started()
+    assert staff.broken
+
+
 def test_one_success_wipes_the_failures() -> None:
     staff = Staff(1)
     for n in range(10):

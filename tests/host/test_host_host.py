@@ -93,8 +93,9 @@ def test_who_waits_for_engines_that_are_not_tried_any_more(monkeypatch: pytest.M
 @forks
 @pytest.mark.parametrize("error", [EOFError("unexpected EOF"), ValueError("what it began with is closed")])
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_start_that_raises_anything(count: int, error: Exception) -> None:
+def test_a_start_that_raises_anything(count: int, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a context's start raises besides OSError, as where its fork server dies meanwhile, is nobody's result."""
+    monkeypatch.setattr(members, "HIRE_AGAIN", 0.001)
     with Pool(count, context=Limited(count, error)) as pool:
         assert pool._link.control.wait_for(count, 60)
         with pytest.raises(EngineLost):
@@ -105,6 +106,20 @@ def test_a_start_that_raises_anything(count: int, error: Exception) -> None:
                     pool.apply_async(abs, (-1,)).get(60)
             else:
                 assert pool.apply_async(abs, (-1,)).get(60) == 1
+
+
+@forks
+def test_a_limit_that_is_met_for_a_while_though_no_engine_is_left() -> None:
+    """The pool is not broken by it: what was submitted runs when there is a process to be had again."""
+    context = Limited(1, BlockingIOError(11, "no more processes"))
+    with Pool(1, context=context) as pool:
+        with pytest.raises(EngineLost):
+            pool.apply_async(os._exit, (3,)).get(60)
+        result = pool.apply_async(abs, (-1,))
+        while not pool._link.host.members.staff.failures:
+            result.wait(0.01)
+        context.left = 1
+        assert result.get(60) == 1
 
 
 @pytest.mark.parametrize("method", METHODS)
