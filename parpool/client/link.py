@@ -22,7 +22,7 @@ from ..net.parking import Waitable, park
 from ..shm import memory
 from ..shm.leases import Leases
 from ..wire import envelope, serializers
-from ..wire.envelope import LARGE, Store, borrows, dumps_small, has_file, only_small, pack, seal
+from ..wire.envelope import LARGE, Store, borrows, dumps_small, has_special, holds_special, only_small, pack, seal
 from ..wire.functions import Function, FunctionBook
 from ..wire.messages import EACH
 from ..wire.payload import NO_ARGUMENTS, PLAIN, PROTOCOL
@@ -130,7 +130,7 @@ class BaseLink:
                 payload = _pickle((args, kwds), PROTOCOL)
                 return payload if len(payload) <= LARGE else seal(payload, (), self._store, _is_lent(terms))
         try:
-            if args.__class__ is tuple and has_file(args):
+            if args.__class__ is tuple and has_special(args):
                 payload = _LONG_WAY
             elif _reducers:
                 payload = dumps_small((args, kwds))
@@ -143,8 +143,9 @@ class BaseLink:
         named = payload.find(b"_main__") >= 0 or (any_registered() and names_one(payload))
         if named or len(payload) > LARGE:
             lent = _is_lent(terms)
-            if named or b"memmap" in payload:
-                return self.dumps((args, kwds), ("args", "kwds"), lent)  # the long way, see there
+            special = payload is not _LONG_WAY and holds_special(payload)
+            if named or special:
+                return self.dumps((args, kwds), ("args", "kwds"), lent, special)  # the long way, see there
             sealed: bytes = seal(payload, (), self._store, lent)
             return sealed
         return payload
@@ -203,12 +204,13 @@ class BaseLink:
         self._host.submit(task)
         return id
 
-    def dumps(self, value: Any, roots: tuple[str, ...] = (), lent: bool = True) -> bytes:
+    def dumps(self, value: Any, roots: tuple[str, ...] = (), lent: bool = True, special: bool = False) -> bytes:
         """Pickle arguments. ``roots``: names of the items of ``value``, for errors.
 
         ``lent``: they may be opened more than once, by several tasks, or by one that is tried again or cut in parts.
+        ``special``: it is known that there are arrays on which there is a word.
         """
-        payload: bytes = pack(lambda apart: self._book.dumps(value, roots, apart), self._store, lent)
+        payload: bytes = pack(lambda apart: self._book.dumps(value, roots, apart), self._store, lent, special)
         return payload
 
     def use(self, serializer: str) -> None:

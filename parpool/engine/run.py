@@ -230,7 +230,10 @@ class Runner:
             data = envelope.pack(partial(envelope.dumps, value), self._store)
         else:
             if len(data) > LARGE:
-                data = envelope.seal(data, (), self._store)
+                if envelope.holds_special(data):
+                    data = envelope.pack(partial(envelope.dumps, value), self._store, special=True)
+                else:
+                    data = envelope.seal(data, (), self._store)
         return data
 
     def _dump_for_view(self, value: object) -> bytes:

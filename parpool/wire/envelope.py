@@ -21,7 +21,7 @@ from ..errors import SerializationError
 from . import serializers
 from .joined import buffers_behind, head_of, joined
 from .payload import PLAIN, PROTOCOL
-from .reducing import reduce_array, reduce_memmap, reduce_view
+from .reducing import holds_dates, reduce_array, reduce_memmap, reduce_view
 
 #: What an envelope begins with, and no pickle. Long, so that it can be looked for in a message.
 MARK = b"\x01parpool-apart\x01"
@@ -106,6 +106,8 @@ def dumps_small(value: object) -> bytes:
     """Plain pickle of what is small, as most is. Raises Large where :func:`pack` is needed."""
     if value.__class__ in PLAIN:
         return pickle.dumps(value, PROTOCOL)
+    if value.__class__.__name__ in ARRAYS and is_special(value):
+        raise Large
     if not serializers.reducers:
         return pickle.dumps(value, PROTOCOL, buffer_callback=only_small)
     file = io.BytesIO()
@@ -123,13 +125,17 @@ class Apart(list[Any]):
     """The large buffers that a pickler leaves out: this is the callback for that.
 
     ``thaw``: let arrays that cannot be written to travel as though they could, as they do in pickles of old.
-    ``inside``: leave out none. ``store``: memory that the receiver can see.
+    ``inside``: leave out none. ``store``: memory that the receiver can see. ``special``: there are arrays on which there
+    is a word, see :func:`is_special`.
     """
 
-    def __init__(self, thaw: bool = False, inside: bool = False, store: Store | None = None) -> None:
+    def __init__(
+        self, thaw: bool = False, inside: bool = False, store: Store | None = None, special: bool = False
+    ) -> None:
         super().__init__()
         self.thaw = thaw
         self.inside = inside
+        self.special = special
         self.frozen = False  #: there are some that cannot be written to
         self.store = store
         self.named: dict[str, Any] = {}  #: what the pickle speaks of, by its path, and what keeps it alive
@@ -159,12 +165,13 @@ class Apart(list[Any]):
         known = list(serializers.reducers.items())  # another thread may register more meanwhile
         special: dict[type, Callable[[Any], Any]] = {kind: partial(reduce, self) for kind, reduce in known}
         special.setdefault(memoryview, reduce_view)
+        others = getattr(pickler, "dispatch_table", copyreg.dispatch_table)
         numpy = sys.modules.get("numpy")
         if numpy is not None and hasattr(numpy, "memmap"):  # else it is only being imported
             special.setdefault(numpy.memmap, partial(reduce_memmap, self))
-            if self.thaw:
-                special[numpy.ndarray] = reduce_array
-        table = {**getattr(pickler, "dispatch_table", copyreg.dispatch_table), **special}
+            if self.thaw or not (numpy.ndarray in special or numpy.ndarray in others):
+                special[numpy.ndarray] = partial(reduce_array, thaw=self.thaw)
+        table = {**others, **special}
         # Not by setattr: cloudpickle's class has an attribute of this name, which hides the one that counts.
         vars(pickle.Pickler)["dispatch_table"].__set__(pickler, table)
 
@@ -177,9 +184,9 @@ def equipped(apart: Apart | None) -> Apart | None:
 def dumps(value: object, apart: Apart | None = None) -> bytes:
     """Plain pickle."""
     apart = equipped(apart)
-    if apart is None or not (apart.thaw or serializers.reducers or _begins_with_file(value)):
+    if apart is None or not (apart.thaw or apart.special or serializers.reducers or _begins_with_special(value)):
         data = pickle.dumps(value, PROTOCOL, buffer_callback=apart)
-        if apart is None or len(data) <= LARGE or b"memmap" not in data:
+        if apart is None or len(data) <= LARGE or not holds_special(data):
             return data
         apart.clear()  # there was one further inside
     with io.BytesIO() as file:
@@ -189,26 +196,45 @@ def dumps(value: object, apart: Apart | None = None) -> bytes:
         return file.getvalue()
 
 
-def _begins_with_file(value: Any) -> bool:
-    """Is a mapped file, which may be larger than the memory, among the arguments, or first of the items?"""
+def _begins_with_special(value: Any) -> bool:
+    """Is there an array with a word of its own among the arguments, or first of the items?"""
     # What is further inside is found when it has been read. To look for it would cost each call too much.
     first = value[0] if value.__class__ in (list, tuple) and value else value
-    return has_file(first if first.__class__ is tuple else (first,))
+    values = first if first.__class__ is tuple else (first,)
+    # (Whoever has a table of pandas has dates in it, as a rule.)
+    return has_special(values) or any([str(each.__class__.__module__).startswith("pandas.") for each in values])
 
 
-def has_file(args: Sequence[Any]) -> bool:
-    """Is one of these a file that numpy has mapped? (By the name: numpy need not be there.)"""
-    for each in args:
-        if each.__class__.__name__ == "memmap":
+def has_special(values: Sequence[Any]) -> bool:
+    """Is one of these an array on which there is a word, and which is best not read for nothing?"""
+    for each in values:
+        if each.__class__.__name__ in ARRAYS and is_special(each):
             return True
     return False
 
 
-def pack(dump: Callable[[Apart | None], bytes], store: Store | None, lent: bool = False) -> Any:
-    """The payload for what ``dump`` pickles."""
+#: By the name: numpy need not be there.
+ARRAYS = frozenset({"ndarray", "memmap"})
+
+
+def is_special(array: Any) -> bool:
+    """Is it a file that numpy has mapped, and may be larger than the memory, or a large array of dates or times?"""
+    if array.__class__.__name__ == "memmap":
+        return True
+    return getattr(getattr(array, "dtype", None), "kind", "") in ("M", "m") and array.nbytes >= LARGE
+
+
+def holds_special(stream: bytes) -> bool:
+    """Are there such arrays in a pickle? (Others are sometimes taken for such.)"""
+    # The first is found soon, or there is no array: so most streams are gone through once.
+    return stream.find(b"dtype") >= 0 and (holds_dates(stream) or stream.find(b"memmap") >= 0)
+
+
+def pack(dump: Callable[[Apart | None], bytes], store: Store | None, lent: bool = False, special: bool = False) -> Any:
+    """The payload for what ``dump`` pickles. ``special``: see :class:`Apart`."""
     if serializers.waiting:
         serializers.discover()
-    apart = Apart(False, False, store)
+    apart = Apart(False, False, store, special)
     stream = dump(apart)
     if apart.frozen:
         apart = Apart(True, False, store)

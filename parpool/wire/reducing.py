@@ -41,13 +41,35 @@ def reduce_memmap(apart: Apart, array: Any) -> Any:
     return by_value(array)
 
 
-def reduce_array(array: Any) -> Any:
-    """As the array has it; but who unpickles one that cannot be written to, can write to what comes of it."""
+#: How it goes on in a pickle when a type of numpy with this number in its name has been named there.
+_TYPE = b"8\x94\x89\x88\x87"
+
+
+def holds_dates(stream: bytes) -> bool:
+    """Are there arrays of dates or times in a pickle, of which numpy gives no buffer?"""
+    at = stream.find(_TYPE)
+    while at > 0 and stream[at - 1] not in b"Mm":
+        at = stream.find(_TYPE, at + 1)
+    return at > 0
+
+
+def reduce_array(array: Any, thaw: bool = False) -> Any:
+    """As the array has it; but one of dates or times as one of numbers, whose buffer can travel apart.
+
+    ``thaw``: who unpickles one that cannot be written to, can write to what comes of it.
+    """
+    if array.dtype.kind in "Mm":
+        return as_dates, (array.view("i8"), array.dtype)
     reduced = array.__reduce_ex__(PROTOCOL)
-    if array.flags.writeable or not array.nbytes or type(reduced[1][0]) is not pickle.PickleBuffer:
+    if not thaw or array.flags.writeable or not array.nbytes or type(reduced[1][0]) is not pickle.PickleBuffer:
         return reduced
     import ctypes
 
     # The same memory, which will only be read.
     alias = (ctypes.c_ubyte * array.nbytes).from_address(array.ctypes.data)
     return reduced[0], (pickle.PickleBuffer(alias), *reduced[1][1:])
+
+
+def as_dates(numbers: Any, dtype: Any) -> Any:
+    """An array of numbers as the dates or times that they are."""
+    return numbers.view(dtype)

@@ -114,6 +114,23 @@ def apart(value: Any) -> int:
     return sum(memoryview(buffer).nbytes for buffer in opened.buffers)
 
 
+def test_dates_of_numpy(pool: parpool.Pool) -> None:
+    """As large as numbers, and no slower: what both ways of a call, maps and views take."""
+    for dates in (numpy.arange(50_000).astype("M8[s]"), numpy.arange(50_000).astype("m8[ms]")):
+        for back in (
+            pool.apply(echo, (dates,)),
+            pool.map(echo, [dates])[0],
+            pool.apply(echo, ({"deep": ((dates,),)},))["deep"][0][0],
+            pool.apply(lambda a: a + 0, (dates,)),
+            next(pool.imap(echo, iter([dates]))),
+            pool.client[0].apply_sync(echo, dates),
+        ):
+            assert back.dtype == dates.dtype and (back == dates).all()
+            back[0] = back[1]  # it can be written to
+        pool.client[:].scatter("dates", dates)
+        assert (pool.client[:].gather("dates").get(20) == dates).all()
+
+
 def test_frames_of_pandas(pool: parpool.Pool) -> None:
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(
