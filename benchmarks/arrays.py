@@ -24,7 +24,7 @@ import arrays_curve
 import arrays_more
 import arrays_peers
 import numpy
-from arrays_tasks import WARM_UP, Figures, Row, compared, echo, figures, make, noop, pools, row, seconds, total
+from arrays_tasks import WARM_UP, Figures, Row, compared, echo, figures, last, make, noop, pools, row, seconds, total
 
 import parpool
 
@@ -52,12 +52,13 @@ def cold(rounds: int, work: Callable[[Any], object]) -> Figures:
 def table(rounds: int) -> list[Row]:
     """Beside the standard library."""
     large, middle = numpy.arange(8_000_000.0), numpy.arange(131_072.0)
-    shared = parpool.share(large)
+    shared, dates = parpool.share(large), numpy.arange(8_000_000).astype("M8[s]")
     items = [numpy.full(500_000, float(number)) for number in range(64)]
     few = max(3, rounds // 3)
     cases: list[tuple[str, float, Callable[[Any], object], float, int]] = [
         ("64 MB to an engine: `apply(total, (a,))`", 64.0, lambda p: p.apply(total, (large,)), 20, rounds),
         ("64 MB that are shared: `apply(total, (share(a),))`", 64.0, lambda p: p.apply(total, (shared,)), 20, rounds),
+        ("64 MB of dates: `apply(last, (dates,))`", 64.0, lambda p: p.apply(last, (dates,)), 20, rounds),
         ("64 MB back: `apply(make, (n,))`", 64.0, lambda p: p.apply(make, (8_000_000,)), 15, rounds),
         ("100 echoes of 1 MiB, asynchronous", 209.7, lambda p: echoes(p, middle, 100), 10, rounds),
         ("`map` of 64 items of 4 MB, in and out", 512.0, lambda p: p.map(echo, items), 8, few),

@@ -21,6 +21,10 @@ def total(array: Any) -> float:
     return float(array.sum())
 
 
+def last(dates: Any) -> Any:
+    return dates.max()
+
+
 def make(count: int) -> Any:
     return numpy.ones(count)
 
