@@ -54,12 +54,13 @@ def holds_dates(stream: bytes) -> bool:
 
 
 def reduce_array(array: Any, thaw: bool = False) -> Any:
-    """As the array has it; but one of dates or times as one of numbers, whose buffer can travel apart.
+    """As the array has it; but one of dates or times as one of bytes, whose buffer can travel apart.
 
     ``thaw``: who unpickles one that cannot be written to, can write to what comes of it.
     """
-    if array.dtype.kind in "Mm":
-        return as_dates, (array.view("i8"), array.dtype)
+    dtype = array.dtype
+    if dtype.kind in "MmV" and _has_dates(dtype) and not dtype.hasobject:
+        return as_dates, (array.view(f"V{dtype.itemsize}"), dtype)
     reduced = array.__reduce_ex__(PROTOCOL)
     if not thaw or array.flags.writeable or not array.nbytes or type(reduced[1][0]) is not pickle.PickleBuffer:
         return reduced
@@ -70,6 +71,12 @@ def reduce_array(array: Any, thaw: bool = False) -> Any:
     return reduced[0], (pickle.PickleBuffer(alias), *reduced[1][1:])
 
 
-def as_dates(numbers: Any, dtype: Any) -> Any:
-    """An array of numbers as the dates or times that they are."""
-    return numbers.view(dtype)
+def _has_dates(dtype: Any) -> bool:
+    if dtype.subdtype is not None:
+        return _has_dates(dtype.base)
+    return dtype.kind in "Mm" or any(_has_dates(each) for each, *_ in (dtype.fields or {}).values())
+
+
+def as_dates(plain: Any, dtype: Any) -> Any:
+    """An array of bytes as the dates or times, or the records with such, that they are."""
+    return plain.view(dtype)

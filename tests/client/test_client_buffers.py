@@ -121,7 +121,7 @@ def test_dates_of_numpy(pool: parpool.Pool) -> None:
             pool.apply(echo, (dates,)),
             pool.map(echo, [dates])[0],
             pool.apply(echo, ({"deep": ((dates,),)},))["deep"][0][0],
-            pool.apply(lambda a: a + 0, (dates,)),
+            pool.apply(lambda a: a.copy(), (dates,)),
             next(pool.imap(echo, iter([dates]))),
             pool.client[0].apply_sync(echo, dates),
         ):

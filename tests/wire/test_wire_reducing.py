@@ -22,6 +22,12 @@ def days(count: int = N) -> Any:
     return numpy.arange(count).astype("M8[D]")
 
 
+def records(fields: Any) -> Any:
+    array = numpy.zeros(N, fields)
+    array.view("u1")[:] = numpy.arange(array.nbytes) % 100  # also for text: code points that there are
+    return array
+
+
 def unwritable(array: Any) -> Any:
     array.flags.writeable = False
     return array
@@ -31,11 +37,12 @@ ARRAYS = {
     "days": days(),
     "microseconds": numpy.arange(N).astype("M8[us]"),
     "times": numpy.arange(N).astype("m8[ns]"),
-    "without a unit": numpy.full(N, "NaT", "M8"),
     "of the other byte order": days().astype(">M8[D]"),
-    "with none": numpy.where(numpy.arange(N) % 2, days(), numpy.datetime64("NaT")),
+    "with none": numpy.where(numpy.arange(N) % 2, days(), numpy.datetime64("NaT", "D")),
     "in columns": numpy.asfortranarray(days().reshape(100, 100)),
     "unwritable": unwritable(days()),
+    "records": records([("number", "f8"), ("day", "M8[D]"), ("name", "U3")]),
+    "records of records": records([("inner", [("days", "m8[s]", (2, 3))]), ("number", "u2")]),
 }
 
 
@@ -48,7 +55,7 @@ def opened(payload: Any) -> tuple[Any, int]:
 
 
 def same(array: Any, other: Any) -> bool:
-    return array.dtype == other.dtype and numpy.array_equal(array.view("i8"), other.view("i8"))
+    return array.dtype == other.dtype and bool(array.tobytes("A") == other.tobytes("A"))
 
 
 @pytest.mark.parametrize("name", ARRAYS)
