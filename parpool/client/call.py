@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .. import status as codes
 from ..wire.envelope import load
 from ..wire.failure import unpack_failure
+from ..wire.payload import PLAIN
 from .outcome import Arrived, decided, in_words, unmet
 from .result import AsyncResult, time_out_of_view
 
@@ -58,8 +59,11 @@ class CallResult(AsyncResult):
             payload = outcome.payload  # read before the look at _opened: who opens it empties it after
             if self._opened is not _CLOSED:
                 return self._opened
-            # Of several threads that open it at once, all get what the first one made.
-            opened = self.__dict__.setdefault("_opened", load(payload))
+            opened = load(payload)
+            if opened.__class__ in PLAIN:  # one is as good as another
+                self._opened = opened
+            else:  # of several threads that open it at once, all get what the first one made
+                opened = self.__dict__.setdefault("_opened", opened)
             outcome.payload = b""
             return opened
         opened = self._opened
