@@ -41,14 +41,15 @@ class Asked:
 
     def heard(self, answer: Answer) -> None:
         """An answer has come; perhaps once more."""
-        asked = self._open.pop(answer.number, None)
-        if asked is not None:
-            asked[1](answer.value, answer.error)
+        self._end(answer.number, answer.value, answer.error)
 
     def give_up(self, why: str) -> None:
         """No answer will come."""
         while self._open:  # also what is asked meanwhile
             for number in list(self._open):
-                asked = self._open.pop(number, None)
-                if asked is not None:
-                    asked[1](None, why)
+                self._end(number, None, why)
+
+    def _end(self, number: int, value: Any, error: str) -> None:
+        asked = self._open.pop(number, None)
+        if asked is not None:
+            asked[1](value, error)

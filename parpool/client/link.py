@@ -143,7 +143,7 @@ class BaseLink:
         named = payload.find(b"_main__") >= 0 or (any_registered() and names_one(payload))
         if named or len(payload) > LARGE:
             lent = _is_lent(terms)
-            special = payload is not _LONG_WAY and holds_special(payload)
+            special = holds_special(payload)
             if named or special:
                 return self.dumps((args, kwds), ("args", "kwds"), lent, special)  # the long way, see there
             sealed: bytes = seal(payload, (), self._store, lent)

@@ -223,18 +223,21 @@ class Runner:
         try:
             data = dumps_small(value)
         except Large:
-            data = envelope.pack(partial(envelope.dumps, value), self._store)
+            return self._pack_apart(value)
         except Exception:
             if not serializers.discover():
                 raise
-            data = envelope.pack(partial(envelope.dumps, value), self._store)
-        else:
-            if len(data) > LARGE:
-                if envelope.holds_special(data):
-                    data = envelope.pack(partial(envelope.dumps, value), self._store, special=True)
-                else:
-                    data = envelope.seal(data, (), self._store)
-        return data
+            return self._pack_apart(value)
+        if len(data) <= LARGE:
+            return data
+        if envelope.holds_special(data):
+            return self._pack_apart(value, special=True)
+        sealed: bytes = envelope.seal(data, (), self._store)
+        return sealed
+
+    def _pack_apart(self, value: object, special: bool = False) -> bytes:
+        payload: bytes = envelope.pack(partial(envelope.dumps, value), self._store, special=special)
+        return payload
 
     def _dump_for_view(self, value: object) -> bytes:
         """What the client may not have goes by value."""

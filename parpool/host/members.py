@@ -131,11 +131,11 @@ class Members:
         for what lies between it and the host."""
         self.hire_at = None
         vacancies, first = self.staff.vacancies(), not self._next
-        for number in range(vacancies):
-            if not first or not number:  # the first are started all or none
-                n = vacancies if first else 1
-                spare = SPARE if first or self._crew.forks else PASSING
-                check_room(spare + FOR_PROCESS * n + FOR_LINKS * (n + len(self.staff.starting)))
+        if first and vacancies:  # the first are started all or none
+            self._check_room(vacancies, SPARE)
+        for _ in range(vacancies):
+            if not first:
+                self._check_room(1, SPARE if self._crew.forks else PASSING)
             uid = f"engine-{self._next}"
             settings = self._settings(uid)
             pid = self._crew.start(settings)
@@ -144,6 +144,9 @@ class Members:
             self.by_address[member.address] = self.by_id[member.id] = member
             self.staff.started(uid)
             self.deaths.watch(uid, pid)
+
+    def _check_room(self, n: int, spare: int) -> None:
+        check_room(spare + FOR_PROCESS * n + FOR_LINKS * (n + len(self.staff.starting)))
 
     def number_from(self, id: int) -> None:
         """Give no id below this one to engines that come from here on."""
