@@ -509,6 +509,19 @@ def test_a_baton_that_never_began(loop: FakeLoop) -> None:
     Baton(loop).discard()
 
 
+def interrupted_as_it_begins(
+    loop: FakeLoop, monkeypatch: pytest.MonkeyPatch, start: Callable[[threading.Thread], None]
+) -> None:
+    baton = Baton(loop)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start)
+        with pytest.raises(KeyboardInterrupt):
+            baton.start()
+    assert background()
+    baton.discard()
+    assert not background()
+
+
 def test_a_baton_that_began_and_was_interrupted(loop: FakeLoop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever comes as the thread begins, afterwards there is none."""
 
@@ -517,14 +530,7 @@ def test_a_baton_that_began_and_was_interrupted(loop: FakeLoop, monkeypatch: pyt
         raise KeyboardInterrupt
 
     start = threading.Thread.start
-    baton = Baton(loop)
-    with monkeypatch.context() as patched:
-        patched.setattr(threading.Thread, "start", start_and_raise)
-        with pytest.raises(KeyboardInterrupt):
-            baton.start()
-    assert background()
-    baton.discard()
-    assert not background()
+    interrupted_as_it_begins(loop, monkeypatch, start_and_raise)
 
 
 # Signals ---------------------------------------------------------------------------------------------------
@@ -618,14 +624,7 @@ def test_ctrl_c_while_the_thread_begins(loop: FakeLoop, handlers: None, monkeypa
         start(thread)
 
     start = threading.Thread.start
-    baton = Baton(loop)
-    with monkeypatch.context() as patched:
-        patched.setattr(threading.Thread, "start", begin_late)
-        with pytest.raises(KeyboardInterrupt):
-            baton.start()
-    assert background()
-    baton.discard()
-    assert not background()
+    interrupted_as_it_begins(loop, monkeypatch, begin_late)
 
 
 @posix
